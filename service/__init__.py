@@ -1,1 +1,1 @@
-"""The online side: answers `POST /recommend` from a published release. Imports neither torch, nor model, nor offline."""
+"""Online: answers `POST /recommend` from a published release; imports neither torch, nor model, nor offline."""

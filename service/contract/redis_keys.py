@@ -1,0 +1,55 @@
+"""Every Redis key that MMGRec uses (design, section 3). Nobody else spells a key."""
+
+import re
+from dataclasses import dataclass
+
+MAIN_ARM = "main"
+HISTORY_CAP = 512
+"""Item ids kept per user: larger than any model's history maximum, so that a later model may look further back."""
+
+
+@dataclass(frozen=True)
+class RedisKeys:
+    """Keys under one namespace; two namespaces share one Redis. User ids stand in `{}`: Redis Cluster hash tags.
+
+    Raises:
+        ValueError: a namespace that is empty or holds anything but letters, digits, '.', '_' and '-'.
+    """
+
+    namespace: str = "mmgrec"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.namespace):
+            raise ValueError(
+                f"namespace {self.namespace!r} is not usable; take letters, digits, '.', '_' and '-', such as 'mmgrec'"
+            )
+
+    def history(self, user_id: str) -> str:
+        """List of item ids, newest first."""
+        return f"{self.namespace}:history:{{{user_id}}}"
+
+    def seen(self, user_id: str) -> str:
+        """Sorted set, item id to time: what `exclude_seen` leaves out."""
+        return f"{self.namespace}:seen:{{{user_id}}}"
+
+    @property
+    def active(self) -> str:
+        """Hash, arm to release version and share: the only pointer."""
+        return f"{self.namespace}:active"
+
+    def release(self, version: str) -> str:
+        """String, the manifest as JSON."""
+        return f"{self.namespace}:release:{version}"
+
+    def blob(self, sha256: str, chunk: int) -> str:
+        """String, one content-addressed chunk of an array."""
+        return f"{self.namespace}:blob:{sha256}:{chunk}"
+
+    @property
+    def releases(self) -> str:
+        """Pub/sub channel: a version was activated."""
+        return f"{self.namespace}:releases"
+
+    def lock(self, job: str) -> str:
+        """String with a lease: one writer."""
+        return f"{self.namespace}:lock:{job}"
