@@ -7,3 +7,15 @@ class BadInputError(ValueError):
 
 class GateRefusedError(RuntimeError):
     """The candidate release did not pass the gate; nothing was published. Exit 3."""
+
+
+class JobError(RuntimeError):
+    """A job cannot go on for a reason outside its input, such as Redis being away. One line with the cure. Exit 1."""
+
+
+class LockedError(RuntimeError):
+    """Another process runs the same job on the same namespace. Exit 4."""
+
+
+class CollapsedRecIdsError(RuntimeError):
+    """Codebooks or buckets fell below a floor of the recipe; the run stops rather than serve such Rec-IDs. Exit 1."""

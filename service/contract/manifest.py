@@ -41,6 +41,15 @@ class ModelSettings:
         """The sizes of the Rec-ID's levels."""
         return RecIdSpace(codebook_sizes=self.codebook_sizes, popularity_size=self.popularity_size)
 
+    @staticmethod
+    def from_dict(raw: dict[str, Any]) -> "ModelSettings":
+        """Rebuild from JSON, where tuples have become lists.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        return ModelSettings(**_with_tuples(raw, ("codebook_sizes", "beam_widths")))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
@@ -81,8 +90,7 @@ class Manifest:
             )
         try:
             arrays = {name: _array_spec(spec) for name, spec in raw.pop("arrays").items()}
-            model = _with_tuples(raw.pop("model"), ("codebook_sizes", "beam_widths"))
-            return Manifest(model=ModelSettings(**model), arrays=arrays, **raw)
+            return Manifest(model=ModelSettings.from_dict(raw.pop("model")), arrays=arrays, **raw)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the manifest lacks a field or has one too many: {error}; publish again") from error
 

@@ -1,4 +1,4 @@
-"""How a release is laid into Redis and read back: written and verified under a new version first, then one pointer flips.
+"""How a release is laid into Redis and read back: written and verified under a new version, then one pointer flips.
 
 Takes any client with the Redis commands below (redis-py's `Redis`), so that the contract itself needs no package.
 """
@@ -23,6 +23,7 @@ class RedisClient(Protocol):
     def hget(self, name: str, key: str) -> Any: ...  # noqa: D102
     def hset(self, name: str, key: str, value: str) -> Any: ...  # noqa: D102
     def publish(self, channel: str, message: str) -> Any: ...  # noqa: D102
+    def scan_iter(self, match: str) -> Any: ...  # noqa: D102
 
 
 class ReleaseMissingError(LookupError):
@@ -40,6 +41,26 @@ class ReleaseStore:
         """Version that an arm serves, None when nothing is published."""
         raw = self._client.hget(self._keys.active, arm)
         return None if raw is None else str(json.loads(raw)["version"])
+
+    def versions(self) -> list[str]:
+        """All versions of the namespace, oldest first (a version begins with its time)."""
+        prefix = self._keys.release("")
+        return sorted(bytes(key).decode()[len(prefix) :] for key in self._client.scan_iter(match=f"{prefix}*"))
+
+    def parent_of_active(self) -> str:
+        """Version that the active release was published over.
+
+        Raises:
+            ReleaseMissingError: nothing is published, or the active release is the first.
+        """
+        active = self.active_version()
+        parent = self.read_manifest(active).parent if active else None
+        if parent is None:
+            raise ReleaseMissingError(
+                f"namespace {self._keys.namespace} has no earlier release to go back to (active: {active}); "
+                "see what is: python -m offline releases"
+            )
+        return parent
 
     def read_manifest(self, version: str) -> Manifest:
         """Manifest of a version.

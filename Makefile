@@ -1,0 +1,51 @@
+# `make` lists what there is. Plain make from 3.81 (macOS) on; everything runs in .venv, which install.sh makes.
+
+BIN := .venv/bin
+INSTALL := @PYTHON="$(PYTHON)" sh ./install.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
+	@echo "  CHECK=1 (answer one request and stop). make test takes ARGS=\"what pytest takes\"."
+	@echo "  PYTHON=path chooses the Python (3.11 to 3.13) at the first install."
+
+install: ## make .venv and install everything into it; a second run does nothing
+	$(INSTALL)
+
+demo: ## train on a small shop and serve recommendations
+	$(INSTALL)
+	$(BIN)/python -m offline demo $(if $(DATA),--data "$(DATA)") $(if $(filter-out 0,$(CHECK)),--check) $(if $(PORT),--port "$(PORT)") $(if $(HOME_DIR),--home "$(HOME_DIR)")
+
+test: ## run the tests
+	$(INSTALL)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: ## formatting, lint, types, import contracts, sizes
+	$(INSTALL)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: ## let ruff format and repair what it can
+	$(INSTALL)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: ## run every benchmark; each prints JSON
+	$(INSTALL)
+	@for file in benchmarks/[a-z]*.py; do \
+	    [ -f "$$file" ] || { echo "There are no benchmarks yet."; exit 0; }; \
+	    name=$${file#benchmarks/}; \
+	    echo "== $$name"; \
+	    $(BIN)/python -m "benchmarks.$${name%.py}" || exit 1; \
+	done
+
+clean: ## remove caches and build leftovers; .venv, runs and data stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,75 @@
+"""Checkpoints that describe themselves: configuration as JSON beside weights as safetensors, loaded strictly."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save_file
+from torch import nn
+
+from offline.errors import BadInputError
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def save_checkpoint(module: nn.Module, config: Any, stem: Path) -> None:
+    """Write `<stem>.safetensors`, then `<stem>.json` from the dataclass `config`; with the JSON it is whole."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, f"{stem}.safetensors")
+    write_json(stem.with_suffix(".json"), asdict(config))
+
+
+def load_checkpoint(module_class: Callable[[Any], ModuleT], config_class: type, stem: Path) -> ModuleT:
+    """Rebuild a module from its own configuration and load its weights strictly; returns it in eval mode.
+
+    Raises:
+        BadInputError: a file is missing or damaged, or weights and configuration do not belong together.
+    """
+    config_path, weights_path = stem.with_suffix(".json"), Path(f"{stem}.safetensors")
+    try:
+        raw = json.loads(config_path.read_text())
+        weights = load_file(weights_path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInputError(f"checkpoint {stem} cannot be read ({error}); train the run again") from error
+    return _rebuild(module_class, config_class, raw, weights, str(stem))
+
+
+def module_from_bytes(
+    module_class: Callable[[Any], ModuleT], config_class: type, config: dict[str, Any], weights: bytes
+) -> ModuleT:
+    """Like `load_checkpoint`, from the bytes that a release holds."""
+    return _rebuild(module_class, config_class, config, load(weights), "of the release")
+
+
+def _rebuild(
+    module_class: Callable[[Any], ModuleT], config_class: type, raw: dict[str, Any], weights: Any, name: str
+) -> ModuleT:
+    known = {field.name for field in fields(config_class)}
+    if set(raw) != known:
+        odd = sorted(set(raw) ^ known)
+        raise BadInputError(
+            f"checkpoint {name} has another configuration than this version ({odd}); train the run again"
+        )
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    module = module_class(config_class(**values))
+    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    for key in sorted(expected.keys() | found.keys()):
+        if expected.get(key) != found.get(key):
+            raise BadInputError(
+                f"checkpoint {name}: {key} has shape {found.get(key)} in the weights, its configuration asks for "
+                f"{expected.get(key)}; the two files do not belong together, train the run again"
+            )
+    module.load_state_dict(weights, strict=True)
+    return module.eval()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all: a killed job leaves the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)

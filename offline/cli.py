@@ -1,0 +1,208 @@
+"""The map of the jobs: `python -m offline --help`. Flags are alike in every job."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from offline import progress
+from offline.errors import BadInputError
+from service.contract.redis_keys import RedisKeys
+from service.contract.redis_server import DEFAULT_HOME, stop_server
+
+cli = typer.Typer(
+    name="python -m offline",
+    help="The offline jobs of MMGRec. In order: check, train, evaluate, publish, load-histories; demo does it all. "
+    "Exit codes: 0 done, 1 failed, 2 bad input, 3 refused by the gate, 4 locked by another run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Option("--data", help="Dataset folder (interactions.parquet, items.parquet, features/).")]
+Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, ONNX, metrics.")]
+Home = Annotated[
+    Path, typer.Option("--home", envvar="MMGREC_HOME", help="Folder of the private Redis; unused with --redis-url.")
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option("--redis-url", envvar="MMGREC_REDIS_URL", help="Redis to use instead of the private server."),
+]
+Namespace = Annotated[
+    str, typer.Option("--namespace", envvar="MMGREC_NAMESPACE", help="Prefix of every Redis key; one per catalogue.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of splits, weights and sampling.")]
+RecipeName = Annotated[
+    Literal["tiny", "standard"],
+    typer.Option("--recipe", help="tiny: small sizes, about a minute. standard: sizes follow the data, minutes."),
+]
+
+
+@cli.command()
+def check(data: Data) -> None:
+    """Validate a dataset folder and say what is in it. Prints one JSON object."""
+    from offline.dataset import load_dataset
+
+    dataset = load_dataset(data)
+    _print(
+        {
+            "dataset": dataset.name,
+            "users": dataset.num_users,
+            "items": dataset.num_items,
+            "train": len(dataset.train.users),
+            "valid": len(dataset.valid.users),
+            "test": len(dataset.test.users),
+            "has_time": dataset.has_time,
+            "features": {name: int(values.shape[1]) for name, values in dataset.features.items()},
+        }
+    )
+
+
+@cli.command()
+def train(data: Data, run: Run, recipe: RecipeName = "standard", seed: Seed = 0) -> None:
+    """Train a run from dataset to ONNX and metrics; resumes a run that was stopped. Prints the metrics as JSON."""
+    from offline.run_folder import RunFolder
+    from offline.train import train as train_run
+
+    _print(train_run(data, RunFolder(run), recipe, seed))
+
+
+@cli.command()
+def evaluate(
+    data: Data,
+    run: Run,
+    split: Annotated[
+        Literal["valid", "test"], typer.Option("--split", help="Held-out interactions to score.")
+    ] = "test",
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="Parquet to write: user_id, rank (from 1), item_id, score; top 50 a user."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Score a run's exported ONNX through the service's own decoder. Prints the metrics as JSON."""
+    from offline.dataset import load_dataset
+    from offline.evaluate import write_predictions
+    from offline.run_folder import RunFolder
+    from offline.train import evaluate_run, require_same_dataset
+
+    folder = RunFolder(run)
+    folder.require("decoder")
+    require_same_dataset(folder, data)
+    dataset = load_dataset(data, seed=seed)
+    metrics, rankings = evaluate_run(dataset, folder, split)
+    if predictions is not None:
+        write_predictions(rankings, dataset, predictions)
+        progress.say(f"wrote {predictions}")
+    _print(metrics)
+
+
+@cli.command()
+def publish(run: Run, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
+    """Publish a finished run as a release and activate it. Prints the version as JSON."""
+    from offline.publish import publish as publish_run
+    from offline.redis_connection import connect, job_lock
+    from offline.run_folder import RunFolder
+    from service.contract.release_store import ReleaseStore
+
+    folder = RunFolder(run)
+    folder.require("metrics")
+    keys, client = _keys(namespace), connect(redis_url, home)
+    with job_lock(client, keys, "publish"):
+        _print({"version": publish_run(folder, ReleaseStore(client, keys))})
+
+
+@cli.command()
+def releases(home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
+    """List the releases of a namespace, newest last, and which one is active. Prints JSON."""
+    from offline.redis_connection import connect
+    from service.contract.release_store import ReleaseStore
+
+    store = ReleaseStore(connect(redis_url, home), _keys(namespace))
+    active = store.active_version()
+    listed = []
+    for version in store.versions():
+        manifest = store.read_manifest(version)
+        listed.append(
+            {
+                "version": version,
+                "created": manifest.created,
+                "dataset": manifest.dataset,
+                "recall@20": manifest.metrics.get("recall@20"),
+                "active": version == active,
+            }
+        )
+    _print({"releases": listed})
+
+
+@cli.command()
+def rollback(
+    version: Annotated[str, typer.Argument(help="Version to serve again; default: the parent of the active one.")] = "",
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = "mmgrec",
+) -> None:
+    """Serve an earlier release again: one pointer, no data is written. Prints the version as JSON."""
+    from offline.redis_connection import connect, job_lock
+    from service.contract.release_store import ReleaseMissingError, ReleaseStore
+
+    keys, client = _keys(namespace), connect(redis_url, home)
+    store = ReleaseStore(client, keys)
+    with job_lock(client, keys, "publish"):
+        target = version or store.parent_of_active()
+        try:
+            store.activate(target)
+        except ReleaseMissingError as error:
+            raise BadInputError(str(error)) from error
+    _print({"version": target})
+
+
+@cli.command("load-histories")
+def load_histories(
+    data: Data, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec"
+) -> None:
+    """Write a dataset's histories into Redis for the service. Replaces those of the dataset's users. Prints JSON."""
+    from offline.dataset import load_dataset
+    from offline.load_histories import load_histories as load_all
+    from offline.redis_connection import connect
+
+    dataset = load_dataset(data)
+    _print({"users": load_all(dataset, connect(redis_url, home), _keys(namespace))})
+
+
+@cli.command("stop-redis")
+def stop_redis(home: Home = DEFAULT_HOME) -> None:
+    """Stop the private Redis of a home folder; its data stays. Prints JSON."""
+    _print({"stopped": stop_server(home)})
+
+
+@cli.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Dataset folder; without one a small built-in shop is drawn.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Stop after the first answer; last line is JSON.")] = False,
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, help="First port to try; a taken one moves up.")
+    ] = 8000,
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    seed: Seed = 0,
+) -> None:
+    """Everything at once: data, training, publishing, the service, and a first answer."""
+    from offline.demo import run_demo
+
+    run_demo(data, check=check, port=port, home=home, redis_url=redis_url, seed=seed)
+
+
+def _keys(namespace: str) -> RedisKeys:
+    try:
+        return RedisKeys(namespace)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+
+
+def _print(result: dict[str, Any]) -> None:
+    typer.echo(json.dumps(result))

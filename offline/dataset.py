@@ -1,0 +1,153 @@
+"""A dataset in memory: loaded and checked once, then trusted by every job.
+
+Ids are strings in the files and row numbers in here. `user row` = position in `Dataset.user_ids`, `item row` = position
+in `Dataset.item_ids`, which is also the row in every feature array.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from offline import splits
+from offline.dataset_checks import (
+    INTERACTIONS_FILE,
+    ITEMS_FILE,
+    InteractionLog,
+    read_interactions,
+    read_items,
+    require_folder,
+)
+from offline.feature_files import read_features
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Interactions(NamedTuple):
+    """The interactions of one split, sorted by user; oldest first within a user, or in file order without time."""
+
+    users: IntArray  # [M] user rows
+    items: IntArray  # [M] item rows
+
+
+class Histories(NamedTuple):
+    """A list of items per user, flat (CSR): user row u has `items[offsets[u]:offsets[u + 1]]`, oldest first."""
+
+    offsets: IntArray  # [num_users + 1]
+    items: IntArray  # [M] item rows
+
+    def of(self, user: int) -> IntArray:
+        """Returns the items of one user row, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """One dataset folder. Build it with `load_dataset`, which checks what this class takes for granted."""
+
+    name: str
+    user_ids: tuple[str, ...]
+    """Sorted."""
+    item_ids: tuple[str, ...]
+    """In the order of items.parquet."""
+    titles: tuple[str, ...]
+    """One per item, "" where absent."""
+    categories: tuple[tuple[str, ...], ...]
+    """Those of each item, () where absent."""
+    features: dict[str, npt.NDArray[np.float32]]
+    """Modality -> [num_items, dim]; a row of NaN where the item lacks it."""
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+    has_time: bool
+    """Whether the order of interactions means anything."""
+
+    @property
+    def num_users(self) -> int:
+        """How many users have an interaction in any split."""
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        """How many items the catalogue has, with or without interactions."""
+        return len(self.item_ids)
+
+    def histories(self, target: Literal["valid", "test"]) -> Histories:
+        """What is known of each user when `target` is predicted (design, section 3, protocol).
+
+        For valid it is train. For test it is train + valid with time, and train without.
+        """
+        known = (self.train, self.valid) if target == "test" and self.has_time else (self.train,)
+        return _by_user(known, self.num_users)
+
+    def targets(self, split: splits.Split) -> Histories:
+        """The items of one split per user: what a recommendation should have found. Users without any are empty."""
+        held_out = {"train": self.train, "valid": self.valid, "test": self.test}[split]
+        return _by_user((held_out,), self.num_users)
+
+    def full_history(self) -> Histories:
+        """Everything each user did: what the service loads. With time oldest first, else train, valid, test."""
+        return _by_user((self.train, self.valid, self.test), self.num_users)
+
+    def train_counts(self) -> IntArray:
+        """How many training interactions each item has, [num_items]. Popularity is never measured on anything else."""
+        return np.bincount(self.train.items, minlength=self.num_items).astype(np.int64, copy=False)
+
+
+def load_dataset(folder: Path, *, seed: int = 0) -> Dataset:
+    """Loads and checks a dataset folder.
+
+    Without a `split` column it is made: leave-one-out by time where there is a timestamp, else a seeded random 8:1:1
+    per user; either counts a repeated (user, item) pair once, at its first time (see `offline.splits`). A given split
+    is taken as it is, repeats included.
+
+    Args:
+        folder: the folder of design section 3: interactions.parquet, items.parquet and, if there are any, features/.
+        seed: decides the random split, nothing else.
+
+    Returns:
+        The dataset; `features` is empty where the folder has none.
+
+    Raises:
+        BadInputError: anything in the folder is not as the design says; the message names it and the cure.
+    """
+    require_folder(folder)
+    items = read_items(folder / ITEMS_FILE)
+    log = read_interactions(folder / INTERACTIONS_FILE, items["item_id"])
+    train, valid, test = _split(log, seed)
+    return Dataset(
+        name=folder.resolve().name,
+        user_ids=log.user_ids,
+        item_ids=tuple(items["item_id"].to_list()),
+        titles=tuple(items["title"].to_list()),
+        categories=tuple(map(tuple, items["categories"].to_list())),
+        features=read_features(folder / "features", items.height),
+        train=train,
+        valid=valid,
+        test=test,
+        has_time=log.has_time,
+    )
+
+
+def _split(log: InteractionLog, seed: int) -> list[Interactions]:
+    users = log.rows["user"].to_numpy().astype(np.int64)
+    items = log.rows["item"].to_numpy().astype(np.int64)
+    if log.has_split:
+        codes = log.rows["split"].to_numpy().astype(np.int8)
+    else:
+        kept = splits.first_of_each_pair(users, items)
+        users, items = users[kept], items[kept]
+        codes = splits.leave_one_out(users) if log.has_time else splits.random_split(users, items, seed=seed)
+    return [Interactions(users[codes == code], items[codes == code]) for code in range(len(splits.SPLITS))]
+
+
+def _by_user(parts: Sequence[Interactions], num_users: int) -> Histories:
+    """Groups by user; within a user, earlier parts come first (the splits follow time, which the door has checked)."""
+    users = np.concatenate([part.users for part in parts])
+    items = np.concatenate([part.items for part in parts])
+    offsets = np.zeros(num_users + 1, dtype=np.int64)
+    np.cumsum(np.bincount(users, minlength=num_users), out=offsets[1:])
+    return Histories(offsets, items[np.argsort(users, kind="stable")])

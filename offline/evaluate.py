@@ -1,0 +1,156 @@
+"""Score the served artefact: rankings come from the exported ONNX through the service's own decoder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from model.generator import Generator
+from offline import progress
+from offline.dataset import Dataset, Histories
+from offline.metrics import hits, ranking_metrics
+from service.decoder import BeamDecoder
+
+IntArray = npt.NDArray[np.int64]
+Split = Literal["valid", "test"]
+BATCH_USERS = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rankings:
+    """What the decoder answers to every user with held-out items.
+
+    Attributes:
+        users: int64 [U], user rows.
+        items: int64 [U, W], item rows, best score first, -1 = dead slot.
+        log_prob: float32 [U, W].
+        score: float32 [U, W].
+    """
+
+    users: IntArray
+    items: IntArray
+    log_prob: npt.NDArray[np.float32]
+    score: npt.NDArray[np.float32]
+
+    def reordered(self, key: npt.NDArray[np.floating[Any]]) -> IntArray:
+        """The same items by another key [U, W], highest first, dead slots last; ties keep their place."""
+        order = np.argsort(np.where(self.items >= 0, -key, np.inf), axis=1, kind="stable")
+        return np.take_along_axis(self.items, order, axis=1)
+
+
+def rank_users(
+    decoder: BeamDecoder, dataset: Dataset, split: Split, *, beam_width: int, max_users: int = 0
+) -> Rankings:
+    """Rank all items for the users that have held-out items in `split`; what they already have is left out.
+
+    Args:
+        decoder: the exported graph in the service's decoder.
+        dataset: decides histories and targets by the protocol of design section 3.
+        split: which held-out items.
+        beam_width: beams, and length of each ranking.
+        max_users: only that many users, evenly spread; 0 = all.
+    """
+    histories, targets = dataset.histories(split), dataset.targets(split)
+    users = np.flatnonzero(np.diff(targets.offsets))
+    if 0 < max_users < len(users):
+        users = users[np.linspace(0, len(users) - 1, max_users).astype(np.int64)]
+    leaf_to_row = np.argsort(decoder.row_to_leaf)
+    parts: list[tuple[IntArray, npt.NDArray[np.float32], npt.NDArray[np.float32]]] = []
+    with progress.task(f"rank {split} users", len(users)) as task:
+        for start in range(0, len(users), BATCH_USERS):
+            batch = [histories.of(int(user)) for user in users[start : start + BATCH_USERS]]
+            leaves, log_prob, score = decoder.decode(batch, batch, beam_width=beam_width)
+            parts.append((np.where(leaves >= 0, leaf_to_row[leaves], -1), log_prob, score))
+            task.advance(steps=len(batch))
+    items, log_prob, score = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Rankings(users=users, items=items, log_prob=log_prob, score=score)
+
+
+def evaluate(rankings: Rankings, dataset: Dataset, split: Split, dense: IntArray | None = None) -> dict[str, float]:
+    """Metrics of the served list, and beside it: the generator alone, dense search, popularity, recall of the beam.
+
+    Args:
+        rankings: from `rank_users`, at least 20 wide.
+        dataset: the dataset.
+        split: which held-out items.
+        dense: item rows [U, 20] of an exhaustive search with the dense term alone (`dense_ranking`).
+    """
+    users, targets, histories = rankings.users, dataset.targets(split), dataset.histories(split)
+    metrics = ranking_metrics(rankings.items, users, targets)
+    others = {"generator": rankings.reordered(rankings.log_prob), "popularity": popular_ranking(dataset, users, split)}
+    if dense is not None:
+        others["dense"] = dense
+    for name, items in others.items():
+        found = ranking_metrics(items, users, targets)
+        metrics |= {f"{name}_recall@20": found["recall@20"], f"{name}_ndcg@20": found["ndcg@20"]}
+    wide = rankings.items.shape[1]
+    metrics["beam_recall"] = ranking_metrics(rankings.items, users, targets, (wide,))[f"recall@{wide}"]
+    shown = rankings.items[rankings.items >= 0]
+    metrics["coverage@20"] = len(np.unique(rankings.items[:, :20])) / dataset.num_items
+    metrics["illegal"] = float((shown >= dataset.num_items).sum())
+    metrics["duplicates"] = float(_count_duplicates(rankings.items))
+    metrics["seen"] = float(hits(rankings.items, users, histories).sum())
+    metrics["users"] = float(len(users))
+    return metrics
+
+
+def popular_ranking(dataset: Dataset, users: IntArray, split: Split, num_items: int = 20) -> IntArray:
+    """The most interacted items that each user does not have yet: int64 [U, num_items]."""
+    order = np.argsort(-dataset.train_counts(), kind="stable")
+    return _first_unseen(np.broadcast_to(order, (len(users), len(order))), dataset.histories(split), users, num_items)
+
+
+@torch.no_grad()
+def dense_ranking(
+    generator: Generator, items: torch.Tensor, dataset: Dataset, users: IntArray, split: Split
+) -> IntArray:
+    """Exhaustive search over all items with the dense term alone: int64 [U, 20]."""
+    histories = dataset.histories(split)
+    keys, parts = generator.item_keys(items), []
+    for start in range(0, len(users), BATCH_USERS):
+        batch = users[start : start + BATCH_USERS]
+        rows = [histories.of(int(user))[::-1][: generator.config.max_history].copy() for user in batch]
+        padded = torch.full((len(rows), max(map(len, rows))), -1)
+        for row, history in enumerate(rows):
+            padded[row, : len(history)] = torch.from_numpy(history)
+        state = generator.encode(items[padded.clamp(min=0)], padded >= 0).state
+        order = generator.dense_logits(state, keys).argsort(dim=1, descending=True, stable=True).numpy()
+        parts.append(_first_unseen(order, histories, batch, 20))
+    return np.concatenate(parts)
+
+
+def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int = 50) -> None:
+    """Write (user_id, rank from 1, item_id, score), the best `top` items a user, as parquet."""
+    items = rankings.items[:, :top]
+    row, column = np.nonzero(items >= 0)
+    item_ids, user_ids = np.asarray(dataset.item_ids, object), np.asarray(dataset.user_ids, object)
+    frame = pl.DataFrame(
+        {
+            "user_id": pl.Series(user_ids[rankings.users[row]].tolist(), dtype=pl.String),
+            "rank": pl.Series(column + 1, dtype=pl.Int32),
+            "item_id": pl.Series(item_ids[items[row, column]].tolist(), dtype=pl.String),
+            "score": pl.Series(rankings.score[row, column], dtype=pl.Float32),
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(path)
+
+
+def _first_unseen(order: IntArray, histories: Histories, users: IntArray, num_items: int) -> IntArray:
+    """The first `num_items` of each row of `order` [U, N] outside the user's history, -1 where there are fewer."""
+    kept = np.full((len(users), num_items), -1, np.int64)
+    for row, user in enumerate(users):
+        history = histories.of(int(user))
+        head = order[row, : num_items + len(history)]
+        unseen = head[~np.isin(head, history)][:num_items]
+        kept[row, : len(unseen)] = unseen
+    return kept
+
+
+def _count_duplicates(items: IntArray) -> int:
+    ordered = np.sort(items, axis=1)
+    return int(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).sum())

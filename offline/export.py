@@ -1,0 +1,110 @@
+"""The trained generator as one ONNX file: the whole beam search, checked against torch before anybody gets it."""
+
+import contextlib
+import io
+import logging
+import warnings
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+from torch.export import Dim
+
+from model.beam_decoder import BeamDecoder
+from model.generator import Generator
+from model.trie_softmax import TrieLevel
+from offline.errors import JobError
+from offline.trie_tensors import trie_levels
+from service.contract.trie import Trie
+from service.decoder import OUTPUT_NAMES, input_names
+
+OPSET = 18
+DENSE_WEIGHT = "dense_weight"
+
+
+def export_decoder(generator: Generator, trie: Trie, items: Tensor, dense_weight: float) -> bytes:
+    """Export the beam search of a generator; batch, history, beam width and catalogue stay dynamic.
+
+    Args:
+        generator: in eval mode.
+        trie: any catalogue of the same levels, as an example.
+        items: its item vectors, float32 [num_items, F].
+        dense_weight: factor of the dense term in `score`.
+
+    Returns:
+        The ONNX file (opset 18).
+    """
+    decoder = BeamDecoder(generator, dense_weight).eval()
+    auto = Dim.AUTO
+    num_levels = generator.num_levels
+    batch, history = 2, min(2, generator.config.max_history)
+    example = (
+        torch.zeros(batch, history, dtype=torch.long),
+        torch.arange(3),
+        _at_least_two(items),
+        _at_least_two(torch.from_numpy(trie.leaf_to_row)),
+        tuple(torch.full((batch, 2, 2), -1) for _ in range(num_levels)),
+        tuple(TrieLevel(*map(_at_least_two, level)) for level in trie_levels(trie)),
+    )
+    shapes = (
+        {0: auto, 1: auto},
+        {0: auto},
+        {0: auto},
+        {0: auto},
+        tuple({0: auto, 1: auto} for _ in range(num_levels)),
+        tuple(TrieLevel({0: auto}, {0: auto}, {0: auto}) for _ in range(num_levels)),  # type: ignore[arg-type]
+    )
+    with _quiet():
+        program = torch.onnx.export(
+            decoder,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=shapes,
+            input_names=input_names(num_levels),
+            output_names=list(OUTPUT_NAMES),
+            verbose=False,
+        )
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())
+
+
+def set_dense_weight(decoder: bytes, dense_weight: float) -> bytes:
+    """The same decoder with another factor of the dense term.
+
+    Raises:
+        JobError: the graph does not carry the factor as a named constant.
+    """
+    graph = onnx.load_from_string(decoder)
+    for initializer in graph.graph.initializer:
+        if initializer.name == DENSE_WEIGHT:
+            initializer.CopyFrom(numpy_helper.from_array(np.array(dense_weight, np.float32), DENSE_WEIGHT))
+            return bytes(graph.SerializeToString())
+    raise JobError(f"the exported decoder has no constant {DENSE_WEIGHT!r}; export it with this version of torch again")
+
+
+def _at_least_two(tensor: Tensor) -> Tensor:
+    """Axes of length 0 or 1 would be baked into the export as constants; an example may be longer than the truth."""
+    return tensor if len(tensor) > 1 else tensor.repeat(2, *(1 for _ in tensor.shape[1:]))
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter talks on every channel; its errors still come as exceptions."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)

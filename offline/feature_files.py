@@ -1,0 +1,77 @@
+"""The feature arrays of a dataset folder (design, section 3): read and checked once at the door."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from offline.errors import BadInputError
+
+
+def read_features(folder: Path, num_items: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Reads and checks every `<modality>.npy` of the features folder.
+
+    Args:
+        folder: the features folder; where it is absent there are no features, which is allowed.
+        num_items: how many rows every file must have.
+
+    Returns:
+        Modality -> float32 [num_items, dim], in the order of the names. A row that is all NaN means that the item lacks
+        this modality.
+
+    Raises:
+        BadInputError: a file that is not a 2-D float .npy with a row per item, holds infinities or rows that are NaN
+            in part, or has no usable row.
+    """
+    return {path.stem: _read_feature(path, num_items) for path in sorted(folder.glob("*.npy"))}
+
+
+def _read_feature(path: Path, num_items: int) -> npt.NDArray[np.float32]:
+    try:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInputError(
+            f"{path}: cannot be read as an array of numbers ({error}); write 2-D float16 or float32 with np.save"
+        ) from error
+    if not isinstance(stored, np.ndarray) or stored.dtype.kind != "f":
+        found = stored.dtype if isinstance(stored, np.ndarray) else "an .npz archive"
+        raise BadInputError(f"{path}: holds {found}, not floats; write it with np.save as float16 or float32")
+    if stored.ndim != 2 or stored.shape[1] == 0:
+        raise BadInputError(
+            f"{path}: has shape {stored.shape}; write a 2-D array [{num_items} items, at least 1 column]"
+        )
+    if len(stored) != num_items:
+        raise BadInputError(
+            f"{path}: has {len(stored)} rows, but items.parquet has {num_items} items; row r must belong to row r of "
+            f"items.parquet, with a row of NaN where an item lacks this modality"
+        )
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes an infinity, which is refused below
+        vectors = stored.astype(np.float32, copy=False)
+    _check_values(vectors, path)
+    return vectors
+
+
+def _check_values(vectors: npt.NDArray[np.float32], path: Path) -> None:
+    with np.errstate(invalid="ignore"):  # inf - inf
+        sums = vectors.sum(axis=1, dtype=np.float64)  # not finite exactly where a value of the row is not
+    suspects = np.flatnonzero(~np.isfinite(sums))
+    infinite = np.isinf(vectors[suspects])
+    if infinite.any():
+        _refuse_cell(path, suspects, infinite, "infinite", "replace it, or make the whole row NaN if it is missing")
+    absent = np.isnan(vectors[suspects])
+    partly = absent & ~absent.all(axis=1, keepdims=True)
+    if partly.any():
+        _refuse_cell(
+            path, suspects, partly, "NaN in part of a row", "make the whole row NaN (missing) or fill the value"
+        )
+    if len(suspects) == len(vectors):
+        raise BadInputError(
+            f"{path}: every row is NaN, so no item has this modality; remove the file or write it again"
+        )
+
+
+def _refuse_cell(path: Path, rows: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_], problem: str, cure: str) -> None:
+    at, column = np.argwhere(bad)[0]
+    count = int(bad.any(axis=1).sum())
+    raise BadInputError(f"{path}: row {rows[at]}, column {column}: {problem} ({count} such rows); {cure}")

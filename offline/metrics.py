@@ -1,0 +1,54 @@
+"""Ranking metrics (design, section 3): recall@K = hits / test items, ndcg@K against min(test items, K); means of users.
+
+Users without held-out items are skipped.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from offline.dataset import Histories
+
+IntArray = npt.NDArray[np.int64]
+
+
+def hits(ranking: IntArray, users: IntArray, targets: Histories) -> npt.NDArray[np.bool_]:
+    """Whether each ranked item is held out for its user.
+
+    Args:
+        ranking: item rows [U, K] of the users, best first, -1 where the list ends.
+        users: user rows [U].
+        targets: held-out items per user.
+
+    Returns:
+        bool [U, K].
+    """
+    num_items = int(max(ranking.max(initial=0), targets.items.max(initial=0))) + 1
+    owners = np.repeat(np.arange(len(targets.offsets) - 1), np.diff(targets.offsets))
+    wanted = np.unique(owners * num_items + targets.items)
+    return (ranking >= 0) & np.isin(users[:, None] * num_items + ranking, wanted)
+
+
+def ranking_metrics(
+    ranking: IntArray, users: IntArray, targets: Histories, cutoffs: Sequence[int] = (5, 10, 20)
+) -> dict[str, float]:
+    """`recall@K` and `ndcg@K` of rankings [U, at least max(cutoffs)].
+
+    Raises:
+        ValueError: no user has a held-out item, or a list shorter than a cutoff was given.
+    """
+    if ranking.shape[1] < max(cutoffs):
+        raise ValueError(f"rankings hold {ranking.shape[1]} items a user, fewer than the cutoff {max(cutoffs)}")
+    counts = np.array([len(np.unique(targets.of(int(user)))) for user in users])
+    if not len(users) or not counts.all():
+        raise ValueError("every evaluated user needs a held-out item; leave the others out")
+    found = hits(ranking, users, targets)
+    discounts = 1.0 / np.log2(np.arange(2, max(cutoffs) + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])
+    metrics: dict[str, float] = {}
+    for cutoff in cutoffs:
+        top = found[:, :cutoff]
+        metrics[f"recall@{cutoff}"] = float((top.sum(1) / counts).mean())
+        metrics[f"ndcg@{cutoff}"] = float((top @ discounts[:cutoff] / ideal[np.minimum(counts, cutoff)]).mean())
+    return metrics

@@ -1,0 +1,66 @@
+"""Progress of long work: a bar where there is a terminal, plain lines where there is none."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_INTERVAL_SECONDS = 10.0
+
+
+class Task:
+    """One piece of long work that is told of every finished step."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name = name
+        self.total = total
+        self.done = 0
+        self._started = self._last_line = time.monotonic()
+
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        """More steps are done; `note` says how it goes, such as the loss."""
+        self.done += steps
+        self._show(note)
+
+    def _show(self, note: str) -> None:
+        now = time.monotonic()
+        if self.done == self.total or now - self._last_line >= LINE_INTERVAL_SECONDS:
+            self._last_line = now
+            say(f"{self.name}: {self.done}/{self.total} {note} ({now - self._started:.0f} s)")
+
+
+class _BarTask(Task):
+    def __init__(self, name: str, total: int, bar: Progress) -> None:
+        super().__init__(name, total)
+        self._bar = bar
+        self._id = bar.add_task(name, total=total, note="")
+
+    def _show(self, note: str) -> None:
+        self._bar.update(self._id, completed=self.done, note=note)
+
+
+@contextmanager
+def task(name: str, total: int) -> Iterator[Task]:
+    """Show the progress of `total` steps on standard error."""
+    if not sys.stderr.isatty():
+        yield Task(name, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield _BarTask(name, total, bar)
+
+
+def say(line: str) -> None:
+    """One plain line on standard error; standard output belongs to a job's result."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

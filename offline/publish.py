@@ -1,0 +1,80 @@
+"""Publish a run as a release: verify, write everything under a new version, read it back, then flip one pointer."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from offline.artefacts import load_catalogue, load_settings, open_run_decoder
+from offline.errors import GateRefusedError
+from offline.run_folder import RunFolder
+from service.contract.item_table import ItemTable
+from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest
+from service.contract.release_store import ReleaseStore
+
+
+def publish(run: RunFolder, store: ReleaseStore) -> str:
+    """Publish a finished run and activate it; returns the version.
+
+    Raises:
+        BadInputError: the run is not finished or damaged.
+        GateRefusedError: the candidate does not hold what a release promises; nothing was written.
+    """
+    run.require("metrics")
+    gate = check_gate(run)
+    arrays = release_arrays(run)
+    created = datetime.now(UTC)
+    digest = hashlib.sha256(arrays[DECODER_ARRAY].tobytes() + arrays["trie.leaf_to_row"].tobytes()).hexdigest()
+    version = f"{created:%Y%m%dT%H%M%S%f}-{digest[:8]}"
+    manifest = Manifest(
+        version=version,
+        created=created.isoformat(timespec="seconds"),
+        parent=store.active_version(),
+        dataset=str(run.read_json("run.json")["dataset"]),
+        model=load_settings(run),
+        arrays=store.write_arrays(arrays),
+        metrics={name: float(value) for name, value in run.read_json("metrics.json").items()},
+        gate=gate,
+        graph_rqvae_config=run.read_json("graph_rqvae.json"),
+    )
+    store.write_manifest(manifest)
+    store.activate(version)
+    return version
+
+
+def release_arrays(run: RunFolder) -> dict[str, npt.NDArray[Any]]:
+    """Everything that a release of this run holds, by name."""
+    catalogue = load_catalogue(run)
+    table = ItemTable.from_arrays(run.load_arrays("item_table"))
+    return {
+        DECODER_ARRAY: np.frombuffer(run.decoder.read_bytes(), np.uint8),
+        GRAPH_RQVAE_ARRAY: np.frombuffer(run.graph_rqvae.with_suffix(".safetensors").read_bytes(), np.uint8),
+        ITEM_VECTORS_ARRAY: catalogue.items.numpy(),
+        **catalogue.trie.arrays(),
+        **table.arrays(),
+    }
+
+
+def check_gate(run: RunFolder) -> dict[str, Any]:
+    """What must hold before anything is written; the verdict goes into the manifest.
+
+    Rec-IDs are unique and legal (the trie cannot be built otherwise), the decoder opens and answers, ONNX equals torch
+    (measured when it was exported), and the evaluation met no illegal, repeated or seen item.
+
+    Raises:
+        GateRefusedError: naming every reason.
+    """
+    decoder = open_run_decoder(run)
+    answer = decoder.decode(
+        [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], beam_width=decoder.settings.beam_widths[0]
+    )
+    metrics, parity = run.read_json("metrics.json"), run.read_json("parity.json")
+    num_expected = min(decoder.settings.beam_widths[0], decoder.num_items)
+    reasons = [f"{name} = {metrics[name]:g}, must be 0" for name in ("illegal", "duplicates", "seen") if metrics[name]]
+    if (answer.leaves >= 0).sum() != num_expected or not np.isfinite(answer.score[answer.leaves >= 0]).all():
+        reasons.append(f"an empty history must get {num_expected} items with finite scores")
+    if reasons:
+        raise GateRefusedError(f"the gate refused {run.folder}: {'; '.join(reasons)}. The served release stays")
+    return {"passed": True, "identical_lists": parity["identical_lists"], "items": decoder.num_items}

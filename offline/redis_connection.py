@@ -1,0 +1,60 @@
+"""The Redis of the jobs: the one named by `MMGREC_REDIS_URL`, else the private server of a home folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+from redis.exceptions import LockError
+
+from offline.errors import JobError, LockedError
+from service.contract.redis_keys import RedisKeys
+from service.contract.redis_server import RedisServerError, ensure_server
+
+LOCK_SECONDS = 600
+CURE = "start it, correct MMGREC_REDIS_URL (--redis-url), or unset it to use the private server"
+
+
+def connect(redis_url: str | None, home: Path) -> redis.Redis:
+    """A connection that has answered a PING.
+
+    Raises:
+        JobError: the server cannot be reached or started; a password in the URL is not repeated.
+    """
+    try:
+        url = redis_url or ensure_server(home)
+        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=60)
+        client.ping()
+    except RedisServerError as error:
+        raise JobError(str(error)) from error
+    except ValueError as error:
+        raise JobError(f"the Redis URL cannot be used ({error}); write redis://HOST:PORT/DB") from error
+    except redis.RedisError as error:
+        raise JobError(f"Redis at {without_password(url)} is not reachable ({error}); {CURE}") from error
+    return client
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+@contextmanager
+def job_lock(client: redis.Redis, keys: RedisKeys, job: str) -> Iterator[None]:
+    """One writer per namespace, with a lease that ends by itself if the job dies.
+
+    Raises:
+        LockedError: another process holds the lock.
+    """
+    lock = client.lock(keys.lock(job), timeout=LOCK_SECONDS, blocking=False)
+    if not lock.acquire():
+        raise LockedError(
+            f"another {job} runs in namespace {keys.namespace}; wait for it (its lock ends after at most "
+            f"{LOCK_SECONDS} seconds if it died)"
+        )
+    try:
+        yield
+    finally:
+        with suppress(LockError):  # the lease had ended; what was written is content-addressed and harmless
+            lock.release()

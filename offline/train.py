@@ -1,0 +1,158 @@
+"""The `train` job: dataset to Graph RQ-VAE, Rec-IDs, generator, ONNX and metrics, stage by stage in one run folder."""
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.beam_decoder import BeamDecoder as TorchBeamDecoder
+from offline import progress
+from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
+from offline.assign import assign_rec_ids
+from offline.checkpoint import save_checkpoint
+from offline.dataset import Dataset, load_dataset
+from offline.errors import BadInputError
+from offline.evaluate import Rankings, Split, dense_ranking, evaluate, rank_users
+from offline.export import export_decoder, set_dense_weight
+from offline.metrics import ranking_metrics
+from offline.parity import check_parity
+from offline.recipes import RECIPES, Recipe
+from offline.run_folder import RunFolder, fingerprint
+from offline.text_features import dataset_text_features
+from offline.train_generator import train_generator
+from offline.train_graph_rqvae import train_graph_rqvae
+from service.contract.item_table import ItemTable
+from service.contract.manifest import ModelSettings
+from service.decoder import BeamDecoder
+
+FIT_USERS = 4000
+"""Validation users that the dense weight is fitted on, at most."""
+
+
+def train(data: Path, run: RunFolder, recipe_name: str, seed: int) -> dict[str, float]:
+    """Train a run to the end, resuming where an earlier call stopped; returns its metrics.
+
+    Raises:
+        BadInputError: the dataset cannot be used, or the folder holds another run.
+        CollapsedRecIdsError: the Rec-IDs fell below a floor of the recipe.
+        FloatingPointError: a loss became NaN or infinite.
+    """
+    started = time.monotonic()
+    dataset = load_dataset(data, seed=seed)
+    recipe = RECIPES[recipe_name](dataset, seed)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.begin(recipe, fingerprint(data), dataset.name)
+    progress.say(
+        f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} training "
+        f"interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; recipe {recipe.name}"
+    )
+    with run.stage("rec_ids") as todo:
+        if todo:
+            _make_rec_ids(dataset, run, recipe)
+    catalogue = load_catalogue(run)
+    with run.stage("generator") as todo:
+        if todo:
+            torch.manual_seed(recipe.seed)
+            generator = train_generator(dataset, catalogue, recipe)
+            save_checkpoint(generator, generator.config, run.generator)
+    with run.stage("decoder") as todo:
+        if todo:
+            _make_decoder(dataset, run, recipe, catalogue)
+    with run.stage("metrics") as todo:
+        if todo:
+            metrics = evaluate_run(dataset, run, "test")[0]
+            run.write_json("metrics.json", {**metrics, "train_seconds": time.monotonic() - started})
+    return {name: float(value) for name, value in run.read_json("metrics.json").items()}
+
+
+def evaluate_run(dataset: Dataset, run: RunFolder, split: Split) -> tuple[dict[str, float], Rankings]:
+    """Metrics and rankings of the run's served artefact at its default beam width."""
+    decoder = open_run_decoder(run)
+    rankings = rank_users(decoder, dataset, split, beam_width=decoder.settings.beam_widths[0])
+    dense = dense_ranking(load_generator(run), load_catalogue(run).items, dataset, rankings.users, split)
+    return evaluate(rankings, dataset, split, dense), rankings
+
+
+def require_same_dataset(run: RunFolder, data: Path) -> None:
+    """Refuse to score a run on other data than it was trained on: its item rows would mean other items.
+
+    Raises:
+        BadInputError: the dataset's files are not those of the run.
+    """
+    if fingerprint(data) != run.read_json("run.json")["dataset_sha256"]:
+        raise BadInputError(
+            f"{data} is not the dataset that {run.folder} was trained on (its files differ); give that folder, or train"
+        )
+
+
+def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
+    """The dataset's features, or text vectors made from titles and categories when it brings none."""
+    if dataset.features:
+        return {name: torch.from_numpy(values) for name, values in dataset.features.items()}
+    progress.say(f"{dataset.name} has no features/: using text vectors made from its titles and categories")
+    return {"text": torch.from_numpy(dataset_text_features(dataset, recipe.graph.text_dim, recipe.seed))}
+
+
+def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
+    torch.manual_seed(recipe.seed)
+    trained = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe)
+    rec_ids, space, report = assign_rec_ids(trained.model, trained.items, dataset, recipe.rec_ids)
+    save_checkpoint(trained.model, trained.model.config, run.graph_rqvae)
+    run.save_arrays("rec_ids", {"rec_ids": rec_ids, "users": trained.users.numpy(), "items": trained.items.numpy()})
+    table = ItemTable(dataset.item_ids, dataset.titles, dataset.categories, dataset.train_counts())
+    run.save_arrays("item_table", table.arrays())
+    run.write_json("rec_ids.json", {**asdict(space), "report": asdict(report)})
+    progress.say(
+        f"Rec-IDs: {report.unique_share:.1%} of the items alone in their bucket, largest bucket "
+        f"{report.largest_bucket}, perplexity per level {[round(value, 1) for value in report.perplexity]}"
+    )
+
+
+def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue) -> None:
+    """Export with weight 1, fit the dense weight on validation through the exported file, write it in, check parity."""
+    progress.say("exporting the beam decoder to ONNX (about a minute)")
+    generator = load_generator(run)
+    onnx = export_decoder(generator, catalogue.trie, catalogue.items, dense_weight=1.0)
+    settings = ModelSettings(
+        codebook_sizes=catalogue.space.codebook_sizes,
+        popularity_size=catalogue.space.popularity_size,
+        max_history=generator.config.max_history,
+        vector_dim=generator.config.vector_dim,
+        beam_widths=recipe.beam_widths,
+        dense_weight=1.0,
+        ordered_history=dataset.has_time,
+    )
+    weight = _fit_dense_weight(open_decoder(onnx, catalogue, settings), dataset, recipe)
+    settings = replace(settings, dense_weight=weight)
+    onnx = set_dense_weight(onnx, weight)
+    parity = check_parity(
+        TorchBeamDecoder(generator, weight), open_decoder(onnx, catalogue, settings), catalogue, dataset
+    )
+    run.decoder.write_bytes(onnx)
+    run.write_json("settings.json", asdict(settings))
+    run.write_json("parity.json", asdict(parity))
+    progress.say(f"dense weight {weight}; ONNX against torch: {parity.identical_lists:.2%} identical lists")
+
+
+def _fit_dense_weight(decoder: BeamDecoder, dataset: Dataset, recipe: Recipe) -> float:
+    """The weight of the recipe's grid with the best validation recall@20 + ndcg@20; the middle one without validation.
+
+    `decoder` must have been exported with weight 1: its dense term is then `score - log_prob`.
+    """
+    weights = recipe.dense_weights
+    if not len(dataset.valid.users):
+        return weights[len(weights) // 2]
+    beam_width = decoder.settings.beam_widths[0]
+    rankings = rank_users(decoder, dataset, "valid", beam_width=beam_width, max_users=FIT_USERS)
+    dense = rankings.score - rankings.log_prob
+    targets = dataset.targets("valid")
+
+    def quality(weight: float) -> float:
+        items = rankings.reordered(rankings.log_prob + np.float32(weight) * dense)
+        found = ranking_metrics(items, rankings.users, targets, (20,))
+        return found["recall@20"] + found["ndcg@20"]
+
+    return max(weights, key=quality)

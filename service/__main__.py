@@ -1,0 +1,113 @@
+"""`python -m service`: one process, one event loop, one inference thread."""
+
+import argparse
+import copy
+import ipaddress
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+from uvicorn.config import LOGGING_CONFIG
+
+from service.app import create_app
+from service.settings import PREFIX, Settings, SettingsError, load_settings
+
+logger = logging.getLogger("service")
+
+EXIT_BAD_INPUT = 2
+
+
+class ListenError(OSError):
+    """The address cannot be listened on; the message says what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service until it is told to stop.
+
+    Returns:
+        0 after Ctrl-C, 2 for settings or an address that cannot be used. SIGTERM ends the process by that
+        signal, once running requests are answered.
+    """
+    flags = vars(_parser().parse_args(arguments))
+    try:
+        settings = load_settings(**flags)
+        listener = listen(settings.host, settings.port)
+    except (SettingsError, ListenError) as error:
+        sys.stderr.write(f"python -m service: {error}\n")
+        return EXIT_BAD_INPUT
+    with listener:
+        _serve(settings, listener)
+    return 0
+
+
+def _serve(settings: Settings, listener: socket.socket) -> None:
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=_log_config(), server_header=False))
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"MMGRec listens on http://{shown}:{port} (routes: /docs)\n")
+    sys.stdout.flush()
+    if not ipaddress.ip_address(host).is_loopback:
+        logger.warning("%s is reachable from other machines, and this service asks nobody who they are", shown)
+    with suppress(KeyboardInterrupt):  # uvicorn stops cleanly and then raises the signal again
+        server.run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else is started.
+
+    The socket names its protocol, unlike those of `socket.create_server`: only then does asyncio set TCP_NODELAY on the
+    connections, without which every answer on a kept connection waits 40 ms for the caller's acknowledgement.
+
+    Raises:
+        ListenError: the port is taken, or the host is no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _listen_error(host, port, error) from error
+    try:
+        if os.name == "posix":  # elsewhere it would let two processes share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise _listen_error(host, port, error) from error
+    return listener
+
+
+def _listen_error(host: str, port: int, error: OSError) -> ListenError:
+    return ListenError(
+        f"cannot listen on {host} port {port} ({error.strerror or error}): "
+        "stop what listens there, or choose another --port or --host"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m service", description="Serve the active release. A flag wins over its environment variable."
+    )
+    for name, field in Settings.model_fields.items():
+        shown = f"{field.description} [env: {PREFIX}{name.upper()}]".replace("%", "%%")
+        parser.add_argument("--" + name.replace("_", "-"), help=shown, metavar=name.rpartition("_")[2].upper())
+    return parser
+
+
+def _log_config() -> dict[str, Any]:
+    """Uvicorn's own, with our loggers beside it."""
+    config: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
+    config["loggers"]["service"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return config
+
+
+if __name__ == "__main__":
+    sys.exit(main())

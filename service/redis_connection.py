@@ -1,0 +1,108 @@
+"""The one Redis of a service process: the private server of `home`, or the one that the settings name."""
+
+import redis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from service.contract.redis_keys import RedisKeys
+from service.contract.redis_server import RedisServerError, ensure_server
+from service.contract.release_store import ReleaseStore
+from service.settings import Settings
+
+RedisFailure = (redis.RedisError, OSError)
+"""What a client raises when Redis cannot be reached or does not do as asked."""
+
+_RETRIES = 1  # a pooled connection may be dead since Redis restarted; a fresh one then works at once
+_MAX_CONNECTIONS = 64  # one round trip each, so a few serve thousands of requests a second
+
+
+class RedisUnavailableError(RuntimeError):
+    """Redis cannot be reached, or does not do as asked."""
+
+
+class RedisConnection:
+    """Hands out one blocking client (releases) and one asyncio client (histories) to the same server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.keys = RedisKeys(settings.namespace)
+        self._settings = settings
+        self._url: str | None = None
+        self._blocking: redis.Redis | None = None
+        self._asyncio: AsyncRedis | None = None
+        self._replaced: list[AsyncRedis] = []
+
+    def open(self) -> ReleaseStore:
+        """Find the server, starting the private one if it is down, and give its releases. Blocks; never on the loop.
+
+        Raises:
+            RedisUnavailableError: the private server cannot be started.
+            ValueError: the URL cannot be used.
+        """
+        if self._settings.redis_url is not None:
+            url = self._settings.redis_url.get_secret_value()
+        else:
+            try:
+                url = ensure_server(self._settings.home)
+            except RedisServerError as error:
+                raise RedisUnavailableError(str(error)) from error
+        if url != self._url or self._blocking is None:
+            self._connect(url)
+        assert self._blocking is not None
+        return ReleaseStore(self._blocking, self.keys)
+
+    @property
+    def cure(self) -> str:
+        """What callers are told when Redis is away; without its address, which is nobody's business."""
+        if self._settings.redis_kind == "embedded":
+            return "the private Redis cannot be reached: see the service's log, or set MMGREC_REDIS_URL"
+        return "the Redis of MMGREC_REDIS_URL cannot be reached: start it, or correct MMGREC_REDIS_URL"
+
+    @property
+    def client(self) -> AsyncRedis:
+        """Client for the event loop.
+
+        Raises:
+            RedisUnavailableError: no server has been found yet.
+        """
+        if self._asyncio is None:
+            raise RedisUnavailableError("no Redis has been found yet")
+        return self._asyncio
+
+    async def is_up(self) -> bool:
+        """Whether Redis answers a PING within the time limits of the settings."""
+        try:
+            return bool(await self.client.ping())
+        except (RedisUnavailableError, *RedisFailure):
+            return False
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in (*self._replaced, *([self._asyncio] if self._asyncio else [])):
+            await client.aclose()
+        if self._blocking is not None:
+            self._blocking.close()
+
+    def _connect(self, url: str) -> None:
+        connect_seconds = self._settings.redis_connect_timeout_seconds
+        self._blocking = redis.Redis.from_url(
+            url,
+            socket_timeout=self._settings.release_timeout_seconds,
+            socket_connect_timeout=connect_seconds,
+            retry=Retry(NoBackoff(), _RETRIES),
+        )
+        if self._asyncio is not None:
+            self._replaced.append(self._asyncio)  # requests may still hold it, and only the loop may close it
+        # The default pool fails as soon as its connections are all in use; this one lets a request wait for its turn.
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=connect_seconds + self._settings.redis_timeout_seconds,
+            socket_timeout=self._settings.redis_timeout_seconds,
+            socket_connect_timeout=connect_seconds,
+            retry=AsyncRetry(NoBackoff(), _RETRIES),
+        )
+        self._asyncio = AsyncRedis.from_pool(pool)
+        self._url = url

@@ -1,0 +1,83 @@
+"""The parts of a running service, put together once per process and taken apart in order."""
+
+import asyncio
+from contextlib import suppress
+from importlib import metadata
+from typing import Self
+
+from service.histories import Histories
+from service.inference import InferenceThread
+from service.recommender import Recommender
+from service.redis_connection import RedisConnection
+from service.release import DecoderFactory, Release
+from service.release_watch import ReleaseWatch
+from service.schemas import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
+from service.settings import Settings
+
+VERSION = metadata.version("mmgrec")
+
+
+class Runtime:
+    """Connection, release watch, inference thread and recommender; entering it starts the watch and returns at once."""
+
+    def __init__(self, settings: Settings, decoder_factory: DecoderFactory) -> None:
+        self._settings = settings
+        self._connection = RedisConnection(settings)
+        self._inference = InferenceThread()
+        self._watching: asyncio.Task[None] | None = None
+        self.watch = ReleaseWatch(self._connection, settings, decoder_factory)
+        self.recommender = Recommender(Histories(self._connection), self._inference, max_n=settings.max_n)
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self.watch.run(), name="release-watch")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+        await asyncio.to_thread(self.watch.close)
+        await asyncio.to_thread(self._inference.close)
+        await self._connection.close()
+
+    async def ready(self) -> ReadyResponse:
+        """Whether requests are answered. Redis away only degrades: else one outage would take every replica out."""
+        release, problem = self.watch.state
+        reasons: list[str] = [] if problem is None else [problem.reason]
+        message = None if problem is None else problem.message
+        if release is not None and "redis_unreachable" not in reasons and not await self._connection.is_up():
+            reasons.append("redis_unreachable")
+            message = message or self._connection.cure
+        return ReadyResponse(
+            ready=release is not None,
+            degraded=release is not None and bool(reasons),
+            reasons=reasons,
+            message=message,
+            release=None if release is None else release.version,
+        )
+
+    def info(self) -> InfoResponse:
+        """What this process is and does."""
+        settings, release = self._settings, self.watch.state.release
+        return InfoResponse(
+            version=VERSION,
+            release=None if release is None else _release_info(release),
+            device=settings.device,
+            provider=None if release is None else release.decoder.provider,
+            limits=Limits(max_n=settings.max_n, max_body_bytes=settings.max_body_bytes),
+            redis=RedisInfo(kind=settings.redis_kind, namespace=settings.namespace),
+        )
+
+
+def _release_info(release: Release) -> ReleaseInfo:
+    manifest = release.manifest
+    return ReleaseInfo(
+        version=manifest.version,
+        created=manifest.created,
+        dataset=manifest.dataset,
+        num_items=len(release.items),
+        beam_widths=list(release.beam_widths),
+        max_history=manifest.model.max_history,
+        metrics=manifest.metrics,
+    )

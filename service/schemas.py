@@ -1,0 +1,197 @@
+"""Bodies of requests and responses, as the API documents them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from service.request_context import REQUEST_ID_PATTERN
+
+MAX_ID_LENGTH = 256
+MAX_HISTORY = 1_000
+"""Longer than any model looks back: the surplus only counts as seen."""
+MAX_EXCLUDED = 10_000
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID_PATTERN}$")]
+Source = Literal["model", "fallback:popular"]
+FallbackReason = Literal["unknown_user", "empty_history", "no_known_items", "history_unavailable"]
+
+
+class RecommendRequest(BaseModel):
+    """What to recommend, and to whom: a `user_id` whose history is stored, a `history`, or both."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"user_id": "u-1042", "n": 10},
+                {"history": ["item-3", "item-17"], "n": 5, "exclude_items": ["item-8"], "beam_width": 50},
+            ]
+        },
+    )
+
+    user_id: Id | None = Field(default=None, description="Whose stored history to use. An unknown user is no error.")
+    history: list[Id] | None = Field(
+        default=None,
+        max_length=MAX_HISTORY,
+        description="Item ids, oldest first, newest last. Replaces the stored history; an empty list is as none.",
+    )
+    n: int = Field(
+        default=10, ge=1, description="How many items; at most `limits.max_n` of GET /info and `beam_width`."
+    )
+    exclude_seen: bool = Field(
+        default=True, description="Leave out what the user has seen: stored items and those in `history`."
+    )
+    exclude_items: list[Id] = Field(
+        default=[], max_length=MAX_EXCLUDED, description="Item ids to leave out as well; unknown ones do no harm."
+    )
+    beam_width: int | None = Field(
+        default=None, ge=1, description="One of `beam_widths` of GET /info: wider finds better items and takes longer."
+    )
+    include_metadata: bool = Field(default=True, description="Return titles and categories.")
+    request_id: RequestId | None = Field(default=None, description="Returned as it is; wins over X-Request-ID.")
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if self.user_id is None and self.history is None:
+            raise ValueError("give user_id, history or both; for the popular items give an empty history")
+        return self
+
+
+class RecommendedItem(BaseModel):
+    """One item of an answer."""
+
+    item_id: str
+    rank: int = Field(description="Place in the answer, 1-based.")
+    score: float | None = Field(description="What the answer is ordered by; null in a fallback.")
+    log_prob: float | None = Field(description="Log-probability of the item's Rec-ID; null in a fallback.")
+    title: str | None = None
+    categories: list[str] | None = None
+
+
+class RecommendResponse(BaseModel):
+    """An answer, and where it comes from."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "request_id": "3f1c9a52d7e84b06",
+                    "release": "20261121-1",
+                    "items": [
+                        {
+                            "item_id": "item-42",
+                            "rank": 1,
+                            "score": -1.25,
+                            "log_prob": -2.5,
+                            "title": "Blue kettle",
+                            "categories": ["kitchen"],
+                        }
+                    ],
+                    "source": "model",
+                    "fallback_reason": None,
+                    "degraded": False,
+                    "returned": 1,
+                    "exhausted": False,
+                    "unknown_history_items": 0,
+                    "history_length": 2,
+                    "took_ms": 3.1,
+                }
+            ]
+        }
+    )
+
+    request_id: str
+    release: str = Field(description="Version of the one release that the whole answer comes from.")
+    items: list[RecommendedItem]
+    source: Source
+    fallback_reason: FallbackReason | None = Field(description="Why the popular items were returned, else null.")
+    degraded: bool = Field(description="Redis could not be read: the user's stored items are missing from the answer.")
+    returned: int
+    exhausted: bool = Field(description="Fewer than `n`, because no other item may be returned.")
+    unknown_history_items: int = Field(description="Items of the history that the release does not know; skipped.")
+    history_length: int = Field(description="Distinct known items that the model looked at, the most recent ones.")
+    took_ms: float
+
+
+class Limits(BaseModel):
+    """What a request may ask for."""
+
+    max_n: int
+    max_history: int = MAX_HISTORY
+    max_exclude_items: int = MAX_EXCLUDED
+    max_id_length: int = MAX_ID_LENGTH
+    max_body_bytes: int
+
+
+class RedisInfo(BaseModel):
+    """Which Redis the service uses; neither address nor credentials."""
+
+    kind: Literal["embedded", "external"]
+    namespace: str
+
+
+class ReleaseInfo(BaseModel):
+    """The release in memory."""
+
+    version: str
+    created: str
+    dataset: str
+    num_items: int
+    beam_widths: list[int] = Field(description="The first is the default.")
+    max_history: int = Field(description="Items of a history that the model looks at.")
+    metrics: dict[str, float]
+
+
+class InfoResponse(BaseModel):
+    """What this process is and does; `release` and `provider` are null until a release is loaded."""
+
+    service: str = "mmgrec"
+    version: str
+    release: ReleaseInfo | None
+    device: str = Field(description="Device asked for.")
+    provider: str | None = Field(description="Execution provider that really runs the decoder.")
+    limits: Limits
+    redis: RedisInfo
+
+
+class LiveResponse(BaseModel):
+    """The process answers."""
+
+    live: Literal[True] = True
+
+
+class ReadyResponse(BaseModel):
+    """Whether requests are answered, and what is wrong."""
+
+    ready: bool
+    degraded: bool = Field(description="Ready, but not all is well: see `reasons`.")
+    reasons: list[str] = Field(examples=[["no_release"]])
+    message: str | None = Field(description="What to do about it.")
+    release: str | None
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong and what to do."""
+
+    type: str
+    code: str
+    message: str
+    retryable: bool
+    request_id: str
+
+
+class ErrorResponse(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "The body is no JSON object."},
+    413: {"model": ErrorResponse, "description": "The body is too large."},
+    422: {"model": ErrorResponse, "description": "A field is wrong; the message names it."},
+    500: {"model": ErrorResponse, "description": "A fault of the service; its log has the request id."},
+    503: {"model": ErrorResponse, "description": "No release is loaded; see Retry-After."},
+}

@@ -1,0 +1,126 @@
+"""What can be set about the service: environment variables `MMGREC_*`, checked once at the start."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import redis
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.contract.redis_keys import RedisKeys
+from service.contract.redis_server import DEFAULT_HOME
+
+PREFIX = "MMGREC_"
+JOB_VARIABLES = frozenset({"MMGREC_DATA"})
+"""Variables of the jobs and the tests: they may stand in the same environment, the service does not read them."""
+
+_MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
+
+Device = Literal["auto", "cpu", "cuda"]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message has one line for each, with its name, value and limit, and never a secret."""
+
+
+def _default_threads() -> int:
+    """Usable cores less one, which the event loop needs."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MAX_DEFAULT_THREADS, usable - 1))
+
+
+class Settings(BaseSettings):
+    """Settings of one service process. Arguments win over the environment, the environment over the defaults.
+
+    Raises:
+        ValidationError: a value is wrong, or the environment has an `MMGREC_*` variable that nobody reads.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis of histories and releases, such as redis://:PASSWORD@HOST:6379/0; "
+        "without one, the service and the jobs share a private server in HOME",
+    )
+    home: Path = Field(default=DEFAULT_HOME, description="folder of the private Redis, unused with REDIS_URL")
+    namespace: str = Field(default="mmgrec", description="prefix of every Redis key; one catalogue per namespace")
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on, 0 for a free one")
+    device: Device = Field(default="auto", description="where the decoder runs: auto, cpu or cuda")
+    inference_threads: int = Field(
+        default_factory=_default_threads, ge=1, le=1024, description="CPU threads of the decoder"
+    )
+    release_poll_seconds: Seconds = Field(default=2.0, description="how often to look for a new active release")
+    max_n: int = Field(default=100, ge=1, le=10_000, description="most items that one request may ask for")
+    redis_timeout_seconds: Seconds = Field(default=0.25, description="limit for one answer of Redis to a request")
+    redis_connect_timeout_seconds: Seconds = Field(default=0.25, description="limit for connecting to Redis")
+    release_timeout_seconds: Seconds = Field(default=10.0, description="limit for one piece of a release from Redis")
+    max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, description="largest accepted request body")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_variables(cls, values: Any) -> Any:
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
+        unknown = [name for name in unknown if name.upper() not in known | JOB_VARIABLES]
+        if unknown:
+            nearest = [difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0] for name in unknown]
+            raise ValueError(
+                "; ".join(
+                    f"{name} is no setting, the nearest is {near}: correct or unset it"
+                    for name, near in zip(unknown, nearest, strict=True)
+                )
+            )
+        return values
+
+    @field_validator("namespace")
+    @classmethod
+    def _usable_namespace(cls, namespace: str) -> str:
+        RedisKeys(namespace)
+        return namespace
+
+    @field_validator("redis_url")
+    @classmethod
+    def _usable_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                redis.Redis.from_url(url.get_secret_value()).connection_pool.make_connection()  # does not connect yet
+            except (ValueError, TypeError):  # the text may quote a part of the password
+                raise ValueError(
+                    "this is no Redis URL: write redis://, rediss:// or unix://, such as redis://127.0.0.1:6379/0, "
+                    "with special characters of a password percent-encoded"
+                ) from None
+        return url
+
+    @property
+    def redis_kind(self) -> Literal["embedded", "external"]:
+        """Whose Redis it is: the private one of `home`, or one that `redis_url` names."""
+        return "embedded" if self.redis_url is None else "external"
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings; `flags` that are not None win over the environment.
+
+    Raises:
+        SettingsError: something is wrong with them, in words for whoever starts the service.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_in_words(problem) for problem in error.errors())) from None
+
+
+def _in_words(problem: Any) -> str:
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return reason
+    name = str(problem["loc"][0])
+    # The one value that is never shown is the one that may hold a password.
+    value = "" if name == "redis_url" else f"={problem['input']!r}"
+    return f"{PREFIX}{name.upper()}{value}: {reason}"

@@ -1,0 +1,256 @@
+"""What a good folder becomes; `test_dataset_checks.py` has the bad ones."""
+
+import datetime
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offline.dataset import Dataset, Histories, load_dataset
+
+Columns = dict[str, Any]
+
+ITEMS: Columns = {"item_id": ["c", "a", "b"]}  # not sorted: an item's row is its place in the file
+LOG: Columns = {"user_id": ["v", "u", "u"], "item_id": ["a", "b", "c"]}
+
+
+def write(folder: Path, interactions: Columns, items: Columns = ITEMS) -> Path:
+    folder.mkdir(parents=True)
+    pl.DataFrame(interactions).write_parquet(folder / "interactions.parquet")
+    pl.DataFrame(items).write_parquet(folder / "items.parquet")
+    return folder
+
+
+def lists(histories: Histories, dataset: Dataset) -> dict[str, list[str]]:
+    """User id -> item ids, the users that have any."""
+    named = {user: [dataset.item_ids[item] for item in histories.of(row)] for row, user in enumerate(dataset.user_ids)}
+    return {user: items for user, items in named.items() if items}
+
+
+TIMED: Columns = {
+    "user_id": ["u", "u", "v", "u", "u", "v"],
+    "item_id": ["i0", "i1", "i0", "i2", "i3", "i3"],
+    "timestamp": [40, 10, 7, 30, 20, 7],
+}
+FOUR_ITEMS: Columns = {"item_id": ["i0", "i1", "i2", "i3"]}
+
+
+def test_a_minimal_folder(tmp_path: Path) -> None:
+    dataset = load_dataset(write(tmp_path / "shop", LOG))
+    assert (dataset.name, dataset.num_users, dataset.num_items) == ("shop", 2, 3)
+    assert dataset.user_ids == ("u", "v")
+    assert dataset.item_ids == ("c", "a", "b")
+    assert (dataset.titles, dataset.categories, dataset.features) == (("", "", ""), ((), (), ()), {})
+    assert not dataset.has_time
+    assert lists(dataset.full_history(), dataset) == {"u": ["b", "c"], "v": ["a"]}
+    assert dataset.train_counts().tolist() == [1, 1, 1]
+
+
+def test_a_trailing_dot_still_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write(tmp_path / "shop", LOG))
+    assert load_dataset(Path()).name == "shop"
+
+
+def test_a_folder_name_is_not_a_pattern(tmp_path: Path) -> None:
+    """Polars reads `*`, `[` and `key=value` in a path as instructions."""
+    assert load_dataset(write(tmp_path / "split=test" / "d[1]*", LOG)).num_items == 3
+
+
+def test_time_orders_histories_and_holds_out_the_last_two(tmp_path: Path) -> None:
+    dataset = load_dataset(write(tmp_path / "d", TIMED, FOUR_ITEMS))
+    assert dataset.has_time
+    assert lists(dataset.targets("train"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}  # v: ties in file order
+    assert lists(dataset.targets("valid"), dataset) == {"u": ["i2"]}
+    assert lists(dataset.targets("test"), dataset) == {"u": ["i0"]}
+    assert lists(dataset.histories("valid"), dataset)["u"] == ["i1", "i3"]
+    assert lists(dataset.histories("test"), dataset)["u"] == ["i1", "i3", "i2"]
+    assert lists(dataset.full_history(), dataset)["u"] == ["i1", "i3", "i2", "i0"]
+    assert dataset.train_counts().tolist() == [1, 1, 0, 2]
+
+
+def test_without_time_valid_items_are_no_history(tmp_path: Path) -> None:
+    split = ["test", "train", "train", "valid", "train", "train"]
+    log = {**TIMED, "split": split}
+    del log["timestamp"]
+    dataset = load_dataset(write(tmp_path / "d", log, FOUR_ITEMS))
+    assert lists(dataset.histories("test"), dataset) == lists(dataset.histories("valid"), dataset)
+    assert lists(dataset.histories("test"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}
+    assert lists(dataset.targets("valid"), dataset) == {"u": ["i2"]}
+    assert lists(dataset.full_history(), dataset)["u"] == ["i1", "i3", "i2", "i0"]
+
+
+def test_a_given_split_wins_over_leave_one_out(tmp_path: Path) -> None:
+    log = {**TIMED, "split": ["test", "train", "train", "test", "train", "valid"]}
+    dataset = load_dataset(write(tmp_path / "d", log, FOUR_ITEMS))
+    assert lists(dataset.targets("test"), dataset) == {"u": ["i2", "i0"]}
+    assert lists(dataset.histories("test"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}
+
+
+def test_a_given_split_keeps_its_order_where_timestamps_tie(tmp_path: Path) -> None:
+    log = {"user_id": ["u", "u"], "item_id": ["a", "b"], "timestamp": [5, 5], "split": ["test", "train"]}
+    dataset = load_dataset(write(tmp_path / "d", log))
+    assert lists(dataset.full_history(), dataset) == {"u": ["b", "a"]}
+
+
+def test_a_computed_split_never_asks_for_what_the_history_holds(tmp_path: Path) -> None:
+    """View, cart, buy of one item is one discovery, at its first time."""
+    log = {"user_id": ["u"] * 6, "item_id": ["a", "a", "b", "c", "c", "a"], "timestamp": range(6)}
+    dataset = load_dataset(write(tmp_path / "d", log))
+    assert lists(dataset.full_history(), dataset) == {"u": ["a", "b", "c"]}
+    assert lists(dataset.targets("test"), dataset) == {"u": ["c"]}
+
+
+def test_a_given_split_keeps_repeats(tmp_path: Path) -> None:
+    log = {"user_id": ["u"] * 3, "item_id": ["a", "a", "b"], "split": ["train", "train", "test"]}
+    assert load_dataset(write(tmp_path / "d", log)).train_counts().tolist() == [0, 2, 0]
+
+
+def test_the_seed_moves_the_random_split_and_nothing_else(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "d",
+        {"user_id": ["u"] * 50, "item_id": [str(n) for n in range(50)]},
+        {"item_id": map(str, range(50))},
+    )
+    first, again, other = (load_dataset(folder, seed=seed) for seed in (0, 0, 1))
+    assert [len(part.items) for part in (first.train, first.valid, first.test)] == [40, 5, 5]
+    assert first.test.items.tolist() == again.test.items.tolist() != other.test.items.tolist()
+    assert sorted(first.full_history().items) == sorted(other.full_history().items)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param([3.5, 1.5, 2.5], id="float"),
+        pytest.param(pl.Series([2**64 - 1, 0, 2**63], dtype=pl.UInt64), id="beyond int64"),
+        pytest.param([datetime.datetime(2024, 1, day, tzinfo=datetime.UTC) for day in (3, 1, 2)], id="datetime"),
+        pytest.param([datetime.date(2024, 1, day) for day in (3, 1, 2)], id="date"),
+    ],
+)
+def test_only_the_order_of_timestamps_counts(tmp_path: Path, times: Any) -> None:
+    log = {"user_id": ["u"] * 3, "item_id": ["c", "a", "b"], "timestamp": times}
+    dataset = load_dataset(write(tmp_path / "d", log))
+    assert lists(dataset.full_history(), dataset) == {"u": ["a", "b", "c"]}
+
+
+def test_metadata_is_read_and_its_gaps_are_empty(tmp_path: Path) -> None:
+    items = {**ITEMS, "title": ["C", None, "B"], "categories": [["x", None, "y"], None, []], "price": [1, 2, 3]}
+    dataset = load_dataset(write(tmp_path / "d", LOG, items))
+    assert dataset.titles == ("C", "", "B")
+    assert dataset.categories == (("x", "y"), (), ())
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["a", "b", "c", "u", "v"])])
+def test_dictionary_encoded_ids_are_strings_too(tmp_path: Path, dtype: Any) -> None:
+    log = {name: pl.Series(values, dtype=dtype) for name, values in LOG.items()}
+    dataset = load_dataset(write(tmp_path / "d", log, {"item_id": pl.Series(ITEMS["item_id"], dtype=dtype)}))
+    assert (dataset.user_ids, dataset.item_ids) == (("u", "v"), ("c", "a", "b"))
+
+
+@pytest.mark.parametrize(
+    "categories", [pl.Series([None] * 3), pl.Series([[]] * 3), pl.Series([["x"]] * 3, dtype=pl.List(pl.Categorical))]
+)
+def test_categories_of_any_list_type(tmp_path: Path, categories: pl.Series) -> None:
+    dataset = load_dataset(write(tmp_path / "d", LOG, {**ITEMS, "categories": categories}))
+    assert dataset.categories in [((),) * 3, (("x",),) * 3]
+
+
+def test_event_and_weight_are_accepted(tmp_path: Path) -> None:
+    log = {**LOG, "event": ["view", None, "buy"], "weight": [1.0, 2.5, 0.0]}
+    assert load_dataset(write(tmp_path / "d", log)).num_users == 2
+
+
+timed_logs = st.lists(
+    st.tuples(st.sampled_from("uvwx"), st.sampled_from("abcdefgh"), st.integers(0, 6)), min_size=1, max_size=40
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(timed_logs)
+def test_a_timed_log_equals_a_slow_reading_of_it(log: list[tuple[str, str, int]]) -> None:
+    user_ids, item_ids, times = map(list, zip(*log, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {"user_id": user_ids, "item_id": item_ids, "timestamp": times}
+        dataset = load_dataset(write(Path(folder) / "d", columns, {"item_id": list("hgfedcba")}))
+
+    expected: dict[str, list[str]] = {}  # sorted() is stable: ties keep the order of the file
+    for user, item, _ in sorted(log, key=lambda row: row[2]):
+        history = expected.setdefault(user, [])
+        if item not in history:
+            history.append(item)
+    long = {user: history for user, history in expected.items() if len(history) >= 3}
+
+    assert dataset.user_ids == tuple(sorted(expected))
+    assert lists(dataset.full_history(), dataset) == expected
+    assert lists(dataset.targets("test"), dataset) == {user: history[-1:] for user, history in long.items()}
+    assert lists(dataset.targets("valid"), dataset) == {user: history[-2:-1] for user, history in long.items()}
+    assert lists(dataset.histories("test"), dataset) == {
+        user: history[:-1] if user in long else history for user, history in expected.items()
+    }
+    trained = [item for user, history in expected.items() for item in (history[:-2] if user in long else history)]
+    assert dataset.train_counts().tolist() == [trained.count(item) for item in dataset.item_ids]
+
+
+split_logs = st.lists(
+    st.tuples(st.sampled_from("uvwx"), st.sampled_from("abcdefgh"), st.sampled_from(["train", "valid", "test"])),
+    max_size=40,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(split_logs)
+def test_a_split_log_equals_a_slow_reading_of_it(log: list[tuple[str, str, Literal["train", "valid", "test"]]]) -> None:
+    log = [("u", "a", "train"), *log]
+    user_ids, item_ids, parts = map(list, zip(*log, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {"user_id": user_ids, "item_id": item_ids, "split": parts}
+        dataset = load_dataset(write(Path(folder) / "d", columns, {"item_id": list("hgfedcba")}))
+
+    for split in ("train", "valid", "test"):
+        expected: dict[str, list[str]] = {}
+        for user, item, part in log:
+            if part == split:
+                expected.setdefault(user, []).append(item)
+        assert lists(dataset.targets(split), dataset) == expected
+        interactions = getattr(dataset, split)
+        assert (np.diff(interactions.users) >= 0).all()
+        assert interactions.users.dtype == interactions.items.dtype == np.int64
+
+
+# --- real data --------------------------------------------------------------------------------------------------------
+
+DATA = Path(os.environ.get("MMGREC_DATA", Path(__file__).parents[2] / "../shared/data"))
+REAL = {  # users, items, train, valid, test, has_time, features: the table in the README beside the data
+    "lastfm-2k": (1858, 1425, 44327, 4799, 7219, False, {"text": 384, "audio_vggish": 128, "audio_whisper": 512}),
+    "tiktok": (9308, 6710, 59541, 3051, 6130, False, {"image": 128, "audio": 128}),
+    "amazon-beauty": (22363, 12101, 153776, 22363, 22363, True, {"text": 384}),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_datasets_hold_what_their_readme_says(name: str) -> None:
+    if not (DATA / name).is_dir():
+        pytest.skip(f"no {name} in {DATA}: set MMGREC_DATA to the folder of the real datasets")
+    dataset = load_dataset(DATA / name)
+    sizes = [len(part.items) for part in (dataset.train, dataset.valid, dataset.test)]
+    dims = {modality: vectors.shape[1] for modality, vectors in dataset.features.items()}
+    assert (dataset.num_users, dataset.num_items, *sizes, dataset.has_time, dims) == REAL[name]
+    assert len(dataset.full_history().items) == sum(sizes)
+    assert dataset.train_counts().sum() == sizes[0]
+
+
+def test_leave_one_out_is_the_split_that_amazon_beauty_comes_with(tmp_path: Path) -> None:
+    source = DATA / "amazon-beauty"
+    if not source.is_dir():
+        pytest.skip(f"no amazon-beauty in {DATA}: set MMGREC_DATA to the folder of the real datasets")
+    interactions = pl.read_parquet(source / "interactions.parquet").drop("split")
+    items = pl.read_parquet(source / "items.parquet")
+    made = load_dataset(write(tmp_path / "d", interactions.to_dict(), items.to_dict()))
+    given_split = load_dataset(source)
+    for split in ("valid", "test"):
+        np.testing.assert_array_equal(made.targets(split).items, given_split.targets(split).items)

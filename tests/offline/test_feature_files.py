@@ -1,0 +1,93 @@
+"""Feature arrays: what is read, and what every bad file is told."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from offline.dataset import load_dataset
+from offline.errors import BadInputError
+from offline.feature_files import read_features
+
+
+def write(folder: Path, **features: np.ndarray) -> Path:
+    for modality, vectors in features.items():
+        np.save(folder / modality, vectors)
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BadInputError) as caught:
+        read_features(folder, 3)
+    return str(caught.value)
+
+
+def assert_says(message: str, *fragments: str) -> None:
+    missing = [fragment for fragment in fragments if fragment not in message]
+    assert not missing, f"{missing} not in {message!r}"
+
+
+def test_the_folder_may_be_absent(tmp_path: Path) -> None:
+    assert read_features(tmp_path / "features", 3) == {}
+
+
+def test_a_dataset_reads_them_from_its_features_folder(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    pl.DataFrame({"item_id": ["a"]}).write_parquet(tmp_path / "items.parquet")
+    pl.DataFrame({"user_id": ["u"], "item_id": ["a"]}).write_parquet(tmp_path / "interactions.parquet")
+    write(tmp_path / "features", image=np.ones((1, 2), np.float16))
+    assert list(load_dataset(tmp_path).features) == ["image"]
+    write(tmp_path / "features", image=np.ones((2, 2), np.float16))
+    with pytest.raises(BadInputError, match=r"features/image\.npy: has 2 rows, but items\.parquet has 1 items"):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_features_are_float32_and_a_nan_row_is_missing(tmp_path: Path, dtype: Any) -> None:
+    image = np.array([[1, 2], [np.nan, np.nan], [-3, 60000]], dtype=dtype)
+    features = read_features(write(tmp_path, image=image, audio=np.ones((3, 1), dtype)), 3)
+    assert list(features) == ["audio", "image"]
+    assert features["image"].dtype == np.dtype("=f4")
+    np.testing.assert_array_equal(features["image"], image.astype(np.float32))
+
+
+NAN, INF = np.nan, np.inf
+BAD_FEATURES = {
+    "too few rows": (np.ones((2, 4), np.float32), ["has 2 rows, but items.parquet has 3 items", "a row of NaN where"]),
+    "too many rows": (np.ones((5, 4), np.float32), ["has 5 rows, but items.parquet has 3 items"]),
+    "one axis": (np.ones(3, np.float32), ["has shape (3,)", "write a 2-D array [3 items, at least 1 column]"]),
+    "three axes": (np.ones((3, 2, 2), np.float32), ["has shape (3, 2, 2)", "write a 2-D array"]),
+    "no columns": (np.ones((3, 0), np.float32), ["has shape (3, 0)", "at least 1 column"]),
+    "integers": (np.ones((3, 4), np.int64), ["holds int64, not floats", "np.save as float16 or float32"]),
+    "objects": (np.array([[1.0], [None], [2.0]]), ["cannot be read as an array of numbers", "allow_pickle=False"]),
+    "infinity": (
+        np.array([[1, 2], [3, -INF], [INF, 0]], np.float16),
+        ["row 1, column 1: infinite (2 such rows)", "replace it, or make the whole row NaN"],
+    ),
+    "infinity beside its opposite": (np.array([[1, 2], [1, 2], [INF, -INF]]), ["row 2, column 0: infinite"]),
+    "too large for float32": (np.array([[1, 2], [3, 1e300], [5, 6]]), ["row 1, column 1: infinite (1 such rows)"]),
+    "row that is NaN in part": (
+        np.array([[NAN, NAN], [1, 2], [3, NAN]]),
+        ["row 2, column 1: NaN in part of a row (1 such rows)", "make the whole row NaN (missing) or fill the value"],
+    ),
+    "all NaN": (np.full((3, 2), NAN), ["every row is NaN", "remove the file or write it again"]),
+}
+
+
+@pytest.mark.parametrize(("image", "fragments"), BAD_FEATURES.values(), ids=BAD_FEATURES)
+def test_bad_features(tmp_path: Path, image: np.ndarray, fragments: list[str]) -> None:
+    assert_says(refusal(write(tmp_path, audio=np.ones((3, 2), np.float32), image=image)), "image.npy: ", *fragments)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"1.0 2.0\n"])
+def test_a_feature_file_that_is_no_array(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "image.npy").write_bytes(content)
+    assert_says(refusal(tmp_path), "image.npy: cannot be read as an array of numbers", "with np.save")
+
+
+def test_an_archive_named_like_an_array(tmp_path: Path) -> None:
+    with (tmp_path / "image.npy").open("wb") as file:
+        np.savez(file, image=np.ones((3, 2)))
+    assert_says(refusal(tmp_path), "image.npy: holds an .npz archive", "write it with np.save")
