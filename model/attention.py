@@ -20,14 +20,13 @@ class RelationAwareSelfAttention(nn.Module):
     `Q_u, K_u, V_u` have a projection of their own. Concatenating `[Q; Q_u]` and `[K; K_u]` makes it one product.
     """
 
-    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.shared = nn.Linear(dim, 3 * dim)
         self.relation = nn.Linear(dim, 3 * dim, bias=False)
         self.user_gate = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, 3 * dim))
         self.out = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, user: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
         """Attend.
@@ -49,7 +48,7 @@ class RelationAwareSelfAttention(nn.Module):
         if bias is not None:
             scores = scores + bias
         scores = scores.masked_fill(~mask[:, None, None, :], NEGATIVE)
-        weights = self.dropout(scores.softmax(dim=-1))
+        weights = scores.softmax(dim=-1)
         mixed = weights @ self._heads(v + v_user)  # (B, A, S, E)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -93,13 +92,12 @@ def _log_bucket(distance: Tensor, num_buckets: int) -> Tensor:
 class CrossAttention(nn.Module):
     """Attention of decoder positions to the history; keys and values are made once per request, shared by all beams."""
 
-    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys [B, A, E, S] and values [B, A, S, E] of encoder states [B, S, D]."""
@@ -112,7 +110,7 @@ class CrossAttention(nn.Module):
         queries = self.query(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, A, P, E)
         scores = queries @ keys / math.sqrt(x.shape[-1] // self.num_heads)
         scores = scores.masked_fill(~mask[:, None, None, :], NEGATIVE)
-        weights = self.dropout(scores.softmax(dim=-1))
+        weights = scores.softmax(dim=-1)
         return self.out((weights @ values).transpose(1, 2).flatten(2))
 
 
@@ -122,12 +120,11 @@ class PrefixSelfAttention(nn.Module):
     A prefix is at most five positions long, so products and sums by element beat thousands of tiny matrix products.
     """
 
-    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.projection = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, cache: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attend from the newest position to itself and all earlier ones.
@@ -144,5 +141,5 @@ class PrefixSelfAttention(nn.Module):
         if cache is not None:
             keys, values = torch.cat([cache[0], keys], dim=2), torch.cat([cache[1], values], dim=2)
         scores = (query.unsqueeze(2) * keys).sum(-1) / math.sqrt(query.shape[-1])  # (B, W, P + 1, A)
-        weights = self.dropout(scores.softmax(dim=2)).unsqueeze(-1)
+        weights = scores.softmax(dim=2).unsqueeze(-1)
         return self.out((weights * values).sum(2).flatten(2)), (keys, values)

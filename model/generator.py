@@ -70,7 +70,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.dim)
-        self.attention = RelationAwareSelfAttention(config.dim, config.num_heads, config.dropout)
+        self.attention = RelationAwareSelfAttention(config.dim, config.num_heads)
         self.feedforward = _feedforward(config)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -86,9 +86,9 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.self_norm = nn.LayerNorm(config.dim)
-        self.self_attention = PrefixSelfAttention(config.dim, config.num_heads, config.dropout)
+        self.self_attention = PrefixSelfAttention(config.dim, config.num_heads)
         self.cross_norm = nn.LayerNorm(config.dim)
-        self.cross_attention = CrossAttention(config.dim, config.num_heads, config.dropout)
+        self.cross_attention = CrossAttention(config.dim, config.num_heads)
         self.feedforward = _feedforward(config)
         self.dropout = nn.Dropout(config.dropout)
 

@@ -6,6 +6,8 @@ from redis.exceptions import RedisError
 
 from offline.cli import cli
 from offline.errors import BadInputError, CollapsedRecIdsError, GateRefusedError, JobError, LockedError
+from service.contract.blobs import CorruptBlobError
+from service.contract.redis_server import RedisServerError
 
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (BadInputError, 2),
@@ -14,6 +16,8 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (JobError, 1),
     (CollapsedRecIdsError, 1),
     (FloatingPointError, 1),
+    (CorruptBlobError, 1),
+    (RedisServerError, 1),
     (RedisError, 1),
 )
 

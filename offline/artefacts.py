@@ -7,11 +7,12 @@ from torch import Tensor
 
 from model.generator import Generator, GeneratorConfig
 from offline.checkpoint import load_checkpoint
+from offline.errors import BadInputError
 from offline.run_folder import RunFolder
 from service.contract.manifest import ModelSettings
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import Trie, build_trie
-from service.decoder import BeamDecoder
+from service.decoder import BeamDecoder, DecoderError
 
 
 class Catalogue(NamedTuple):
@@ -24,13 +25,20 @@ class Catalogue(NamedTuple):
 
 
 def load_catalogue(run: RunFolder) -> Catalogue:
-    """What the stage `rec_ids` left."""
+    """What the stage `rec_ids` left.
+
+    Raises:
+        BadInputError: its files are missing or damaged, or its Rec-IDs are not unique and legal.
+    """
     arrays, description = run.load_arrays("rec_ids"), run.read_json("rec_ids.json")
-    space = RecIdSpace(
-        codebook_sizes=tuple(description["codebook_sizes"]), popularity_size=description["popularity_size"]
-    )
-    trie = build_trie(arrays["rec_ids"], space)
-    return Catalogue(trie, space, torch.from_numpy(arrays["users"]), torch.from_numpy(arrays["items"]))
+    try:
+        space = RecIdSpace(
+            codebook_sizes=tuple(description["codebook_sizes"]), popularity_size=description["popularity_size"]
+        )
+        trie = build_trie(arrays["rec_ids"], space)
+        return Catalogue(trie, space, torch.from_numpy(arrays["users"]), torch.from_numpy(arrays["items"]))
+    except (KeyError, ValueError) as error:
+        raise BadInputError(f"{run.folder}: its Rec-IDs cannot be used ({error}); train the run again") from error
 
 
 def load_generator(run: RunFolder) -> Generator:
@@ -39,8 +47,15 @@ def load_generator(run: RunFolder) -> Generator:
 
 
 def load_settings(run: RunFolder) -> ModelSettings:
-    """The model settings that go into the release."""
-    return ModelSettings.from_dict(run.read_json("settings.json"))
+    """The model settings that go into the release.
+
+    Raises:
+        BadInputError: the file is missing or damaged.
+    """
+    try:
+        return ModelSettings.from_dict(run.read_json("settings.json"))
+    except TypeError as error:
+        raise BadInputError(f"{run.folder}: settings.json is damaged ({error}); train the run again") from error
 
 
 def open_decoder(onnx: bytes, catalogue: Catalogue, settings: ModelSettings) -> BeamDecoder:
@@ -58,7 +73,11 @@ def open_run_decoder(run: RunFolder) -> BeamDecoder:
     """The decoder of a finished run.
 
     Raises:
-        BadInputError: the run has no finished decoder.
+        BadInputError: the run has no finished decoder, or a damaged one.
     """
     run.require("decoder")
-    return open_decoder(run.decoder.read_bytes(), load_catalogue(run), load_settings(run))
+    catalogue, settings = load_catalogue(run), load_settings(run)
+    try:
+        return open_decoder(run.decoder.read_bytes(), catalogue, settings)
+    except (OSError, DecoderError) as error:
+        raise BadInputError(f"{run.decoder} cannot be used ({error}); train the run again") from error

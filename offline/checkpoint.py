@@ -40,8 +40,16 @@ def load_checkpoint(module_class: Callable[[Any], ModuleT], config_class: type, 
 def module_from_bytes(
     module_class: Callable[[Any], ModuleT], config_class: type, config: dict[str, Any], weights: bytes
 ) -> ModuleT:
-    """Like `load_checkpoint`, from the bytes that a release holds."""
-    return _rebuild(module_class, config_class, config, load(weights), "of the release")
+    """Like `load_checkpoint`, from the bytes that a release holds.
+
+    Raises:
+        BadInputError: the bytes are damaged, or weights and configuration do not belong together.
+    """
+    try:
+        tensors = load(weights)
+    except SafetensorError as error:
+        raise BadInputError(f"the checkpoint of the release cannot be read ({error}); publish again") from error
+    return _rebuild(module_class, config_class, config, tensors, "of the release")
 
 
 def _rebuild(
@@ -54,7 +62,10 @@ def _rebuild(
             f"checkpoint {name} has another configuration than this version ({odd}); train the run again"
         )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    module = module_class(config_class(**values))
+    try:
+        module = module_class(config_class(**values))
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"checkpoint {name}: its configuration builds nothing ({error}); train again") from error
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     for key in sorted(expected.keys() | found.keys()):

@@ -80,7 +80,6 @@ def evaluate(
         Path | None,
         typer.Option("--predictions", help="Parquet to write: user_id, rank (from 1), item_id, score; top 50 a user."),
     ] = None,
-    seed: Seed = 0,
 ) -> None:
     """Score a run's exported ONNX through the service's own decoder. Prints the metrics as JSON."""
     from offline.dataset import load_dataset
@@ -91,7 +90,7 @@ def evaluate(
     folder = RunFolder(run)
     folder.require("decoder")
     require_same_dataset(folder, data)
-    dataset = load_dataset(data, seed=seed)
+    dataset = load_dataset(data, seed=folder.read_json("run.json")["recipe"]["seed"])  # else it meets its training data
     metrics, rankings = evaluate_run(dataset, folder, split)
     if predictions is not None:
         write_predictions(rankings, dataset, predictions)
@@ -151,10 +150,10 @@ def rollback(
     keys, client = _keys(namespace), connect(redis_url, home)
     store = ReleaseStore(client, keys)
     with job_lock(client, keys, "publish"):
-        target = version or store.parent_of_active()
         try:
+            target = version or store.parent_of_active()
             store.activate(target)
-        except ReleaseMissingError as error:
+        except (ReleaseMissingError, ValueError) as error:
             raise BadInputError(str(error)) from error
     _print({"version": target})
 

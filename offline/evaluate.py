@@ -12,6 +12,7 @@ import torch
 from model.generator import Generator
 from offline import progress
 from offline.dataset import Dataset, Histories
+from offline.errors import BadInputError
 from offline.metrics import hits, ranking_metrics
 from service.decoder import BeamDecoder
 
@@ -42,6 +43,19 @@ class Rankings:
         return np.take_along_axis(self.items, order, axis=1)
 
 
+def require_held_out(dataset: Dataset, split: Split) -> None:
+    """Refuse a dataset in which nothing is held out, before hours go into it.
+
+    Raises:
+        BadInputError: no interaction is in `split`.
+    """
+    if not len((dataset.valid if split == "valid" else dataset.test).users):
+        raise BadInputError(
+            f"dataset '{dataset.name}' holds no interaction out for {split!r}, so nothing can be scored; give some "
+            f"user at least 3 items, or write a column 'split' with {split!r} rows into interactions.parquet"
+        )
+
+
 def rank_users(
     decoder: BeamDecoder, dataset: Dataset, split: Split, *, beam_width: int, max_users: int = 0
 ) -> Rankings:
@@ -53,7 +67,11 @@ def rank_users(
         split: which held-out items.
         beam_width: beams, and length of each ranking.
         max_users: only that many users, evenly spread; 0 = all.
+
+    Raises:
+        BadInputError: no interaction is in `split`.
     """
+    require_held_out(dataset, split)
     histories, targets = dataset.histories(split), dataset.targets(split)
     users = np.flatnonzero(np.diff(targets.offsets))
     if 0 < max_users < len(users):
@@ -90,7 +108,8 @@ def evaluate(rankings: Rankings, dataset: Dataset, split: Split, dense: IntArray
     wide = rankings.items.shape[1]
     metrics["beam_recall"] = ranking_metrics(rankings.items, users, targets, (wide,))[f"recall@{wide}"]
     shown = rankings.items[rankings.items >= 0]
-    metrics["coverage@20"] = len(np.unique(rankings.items[:, :20])) / dataset.num_items
+    top = rankings.items[:, :20]
+    metrics["coverage@20"] = len(np.unique(top[top >= 0])) / dataset.num_items
     metrics["illegal"] = float((shown >= dataset.num_items).sum())
     metrics["duplicates"] = float(_count_duplicates(rankings.items))
     metrics["seen"] = float(hits(rankings.items, users, histories).sum())

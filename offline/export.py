@@ -22,6 +22,10 @@ from service.decoder import OUTPUT_NAMES, input_names
 
 OPSET = 18
 DENSE_WEIGHT = "dense_weight"
+PLACEHOLDER_WEIGHT = 0.7
+"""Exported first: the exporter removes a factor of 1 or 0, and with it the constant that holds the weight."""
+EXPORTED_WEIGHT = 0.5
+"""Stands in the graph during the export: the exporter folds a factor of 0 or 1 away, and its constant with it."""
 
 
 def export_decoder(generator: Generator, trie: Trie, items: Tensor, dense_weight: float) -> bytes:
@@ -36,7 +40,7 @@ def export_decoder(generator: Generator, trie: Trie, items: Tensor, dense_weight
     Returns:
         The ONNX file (opset 18).
     """
-    decoder = BeamDecoder(generator, dense_weight).eval()
+    decoder = BeamDecoder(generator, EXPORTED_WEIGHT).eval()
     auto = Dim.AUTO
     num_levels = generator.num_levels
     batch, history = 2, min(2, generator.config.max_history)
@@ -68,7 +72,7 @@ def export_decoder(generator: Generator, trie: Trie, items: Tensor, dense_weight
             verbose=False,
         )
     assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    return set_dense_weight(bytes(program.model_proto.SerializeToString()), dense_weight)
 
 
 def set_dense_weight(decoder: bytes, dense_weight: float) -> bytes:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from offline.artefacts import load_catalogue, load_settings, open_run_decoder
-from offline.errors import GateRefusedError
+from offline.checkpoint import load_checkpoint
+from offline.errors import BadInputError, GateRefusedError
 from offline.run_folder import RunFolder
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest
@@ -45,9 +47,17 @@ def publish(run: RunFolder, store: ReleaseStore) -> str:
 
 
 def release_arrays(run: RunFolder) -> dict[str, npt.NDArray[Any]]:
-    """Everything that a release of this run holds, by name."""
+    """Everything that a release of this run holds, by name.
+
+    Raises:
+        BadInputError: a file of the run is missing or damaged.
+    """
     catalogue = load_catalogue(run)
-    table = ItemTable.from_arrays(run.load_arrays("item_table"))
+    load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_rqvae)  # refuses damaged files
+    try:
+        table = ItemTable.from_arrays(run.load_arrays("item_table"))
+    except ValueError as error:
+        raise BadInputError(f"{run.folder}: item_table.npz cannot be used ({error}); train the run again") from error
     return {
         DECODER_ARRAY: np.frombuffer(run.decoder.read_bytes(), np.uint8),
         GRAPH_RQVAE_ARRAY: np.frombuffer(run.graph_rqvae.with_suffix(".safetensors").read_bytes(), np.uint8),

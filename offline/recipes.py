@@ -98,7 +98,14 @@ def tiny(_dataset: Dataset, seed: int) -> Recipe:
         name="tiny",
         seed=seed,
         graph=GraphSettings(
-            dim=32, num_layers=2, latent_dim=16, num_steps=200, num_quantizer_steps=200, batch_users=128
+            dim=64,
+            num_layers=2,
+            latent_dim=32,
+            num_steps=300,
+            num_quantizer_steps=200,
+            batch_users=128,
+            temperature=0.3,
+            embedding_dropout=0.9,
         ),
         rec_ids=RecIdSettings(num_levels=3, codebook_size=16, bucket_bound=8, popularity_headroom=8),
         generator=GeneratorSettings(
@@ -112,6 +119,7 @@ def tiny(_dataset: Dataset, seed: int) -> Recipe:
             batch_users=64,
             num_targets=4,
             num_teacher_targets=4,
+            teacher_temperature=0.2,
         ),
     )
 

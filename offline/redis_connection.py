@@ -27,8 +27,11 @@ def connect(redis_url: str | None, home: Path) -> redis.Redis:
         client.ping()
     except RedisServerError as error:
         raise JobError(str(error)) from error
-    except ValueError as error:
-        raise JobError(f"the Redis URL cannot be used ({error}); write redis://HOST:PORT/DB") from error
+    except (ValueError, TypeError):  # the text may quote a part of the password
+        raise JobError(
+            "the Redis URL cannot be used; write redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix://PATH, "
+            "with special characters of a password percent-encoded"
+        ) from None
     except redis.RedisError as error:
         raise JobError(f"Redis at {without_password(url)} is not reachable ({error}); {CURE}") from error
     return client
@@ -37,7 +40,7 @@ def connect(redis_url: str | None, home: Path) -> redis.Redis:
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 @contextmanager

@@ -6,11 +6,13 @@ resumes at the first stage that did not finish.
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +36,12 @@ class RunFolder:
         """Start or resume a run.
 
         Raises:
-            BadInputError: the folder holds a run of another recipe or other data.
+            BadInputError: the folder holds a run of another recipe or other data, or cannot be made.
         """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInputError(f"{self.folder} cannot be the folder of a run ({error}); give another --run") from error
         wanted = {"recipe": asdict(recipe), "dataset": dataset, "dataset_sha256": dataset_fingerprint}
         wanted = json.loads(json.dumps(wanted))  # tuples become lists, as they will come back
         path = self.folder / "run.json"
@@ -51,12 +57,17 @@ class RunFolder:
     @contextmanager
     def stage(self, name: str) -> Iterator[bool]:
         """Yields whether the stage has to be done; when its body ends without an error it counts as finished."""
-        finished = json.loads(self._stages.read_text()) if self._stages.exists() else []
-        if name in finished:
+        seconds = self.stage_seconds()
+        if name in seconds:
             yield False
             return
+        started = time.monotonic()
         yield True
-        write_json(self._stages, [*finished, name])
+        write_json(self._stages, {**seconds, name: round(time.monotonic() - started, 3)})
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Finished stages and how long each took, in seconds."""
+        return self.read_json(self._stages.name) if self._stages.exists() else {}
 
     def require(self, stage: str) -> None:
         """Refuse a run in which a stage is not finished.
@@ -64,8 +75,7 @@ class RunFolder:
         Raises:
             BadInputError: naming the stage and the cure.
         """
-        finished = json.loads(self._stages.read_text()) if self._stages.exists() else []
-        if stage not in finished:
+        if stage not in self.stage_seconds():
             raise BadInputError(
                 f"{self.folder} holds no finished run: stage {stage!r} is missing; "
                 f"run: python -m offline train --data DIR --run {self.folder}"
@@ -79,7 +89,7 @@ class RunFolder:
         """
         try:
             return dict(json.loads((self.folder / name).read_text()))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise BadInputError(f"{self.folder / name} cannot be read ({error}); train the run again") from error
 
     def write_json(self, name: str, value: Any) -> None:
@@ -98,9 +108,9 @@ class RunFolder:
         """
         path = self.folder / f"{name}.npz"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise BadInputError(f"{path} cannot be read ({error}); train the run again") from error
 
 

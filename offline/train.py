@@ -1,6 +1,5 @@
 """The `train` job: dataset to Graph RQ-VAE, Rec-IDs, generator, ONNX and metrics, stage by stage in one run folder."""
 
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from offline.assign import assign_rec_ids
 from offline.checkpoint import save_checkpoint
 from offline.dataset import Dataset, load_dataset
 from offline.errors import BadInputError
-from offline.evaluate import Rankings, Split, dense_ranking, evaluate, rank_users
+from offline.evaluate import Rankings, Split, dense_ranking, evaluate, rank_users, require_held_out
 from offline.export import export_decoder, set_dense_weight
 from offline.metrics import ranking_metrics
 from offline.parity import check_parity
@@ -40,10 +39,13 @@ def train(data: Path, run: RunFolder, recipe_name: str, seed: int) -> dict[str, 
         CollapsedRecIdsError: the Rec-IDs fell below a floor of the recipe.
         FloatingPointError: a loss became NaN or infinite.
     """
-    started = time.monotonic()
     dataset = load_dataset(data, seed=seed)
-    recipe = RECIPES[recipe_name](dataset, seed)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    return train_recipe(data, dataset, run, RECIPES[recipe_name](dataset, seed))
+
+
+def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -> dict[str, float]:
+    """Like `train`, with a recipe of one's own; `dataset` was loaded from `data` with the recipe's seed."""
+    require_held_out(dataset, "test")
     run.begin(recipe, fingerprint(data), dataset.name)
     progress.say(
         f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} training "
@@ -64,7 +66,7 @@ def train(data: Path, run: RunFolder, recipe_name: str, seed: int) -> dict[str, 
     with run.stage("metrics") as todo:
         if todo:
             metrics = evaluate_run(dataset, run, "test")[0]
-            run.write_json("metrics.json", {**metrics, "train_seconds": time.monotonic() - started})
+            run.write_json("metrics.json", {**metrics, "train_seconds": sum(run.stage_seconds().values())})
     return {name: float(value) for name, value in run.read_json("metrics.json").items()}
 
 

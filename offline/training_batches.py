@@ -13,6 +13,8 @@ import numpy.typing as npt
 from offline.dataset import Histories
 
 Int64Array = npt.NDArray[np.int64]
+POOL_BATCHES = 8
+"""Batches drawn together and cut by history length: users of like length share a batch, so little of it is padding."""
 
 
 class Batch(NamedTuple):
@@ -53,10 +55,14 @@ class BatchSampler:
         self._users = np.flatnonzero(np.diff(histories.offsets))
 
     def __iter__(self) -> Iterator[Batch]:
+        counts = np.diff(self._histories.offsets)
         while True:
             order = self._random.permutation(self._users)
-            for start in range(0, len(order), self._batch_users):
-                yield self._batch(order[start : start + self._batch_users])
+            for start in range(0, len(order), POOL_BATCHES * self._batch_users):
+                pool = order[start : start + POOL_BATCHES * self._batch_users]
+                pool = pool[np.argsort(counts[pool], kind="stable")]
+                for place in self._random.permutation(-(-len(pool) // self._batch_users)):
+                    yield self._batch(pool[place * self._batch_users : (place + 1) * self._batch_users])
 
     def _batch(self, users: Int64Array) -> Batch:
         parts = [self._part(self._histories.of(int(user))) for user in users]

@@ -19,7 +19,6 @@ class RedisClient(Protocol):
 
     def get(self, name: str) -> Any: ...  # noqa: D102
     def set(self, name: str, value: Any, *, nx: bool = False) -> Any: ...  # noqa: D102
-    def exists(self, *names: str) -> Any: ...  # noqa: D102
     def hget(self, name: str, key: str) -> Any: ...  # noqa: D102
     def hset(self, name: str, key: str, value: str) -> Any: ...  # noqa: D102
     def publish(self, channel: str, message: str) -> Any: ...  # noqa: D102
@@ -103,7 +102,7 @@ class ReleaseStore:
             spec, pieces = cut_array(array)
             for address, piece in zip(chunk_addresses(spec), pieces, strict=True):
                 key = self._keys.blob(*address)
-                if not self._client.exists(key):
+                if self._client.get(key) != piece:  # not there yet, or damaged since: publishing again is the cure
                     self._client.set(key, piece)
             join_array(name, spec, [self._client.get(self._keys.blob(*at)) for at in chunk_addresses(spec)])
             specs[name] = spec
