@@ -79,11 +79,16 @@ def summary(dataset: Dataset, metrics: dict[str, float], answer: dict[str, Any])
         "users": dataset.num_users,
         "items": dataset.num_items,
         "train_seconds": round(metrics["train_seconds"], 1),
-        **{name: round(metrics[name], 4) for name in ("recall@20", "ndcg@20")},
-        **{name: round(metrics[name], 4) for name in ("generator_recall@20", "popularity_recall@20")},
+        **{name: _rounded(metrics, name) for name in ("recall@20", "ndcg@20")},
+        **{name: _rounded(metrics, name) for name in ("generator_recall@20", "popularity_recall@20")},
         **{name: int(metrics[name]) for name in ("illegal", "duplicates", "seen")},
         "answer": [{key: item[key] for key in ("item_id", "title", "score")} for item in answer["items"]],
     }
+
+
+def _rounded(metrics: dict[str, float], name: str) -> float | None:
+    """A metric to four digits; None where the dataset holds nothing out, so that there is none."""
+    return round(metrics[name], 4) if name in metrics else None
 
 
 def demo_namespace(dataset: str) -> str:
@@ -189,10 +194,11 @@ def _show(dataset: Dataset, user_id: str, address: str, answer: dict[str, Any], 
     typer.echo("\nRecommended:")
     for item in answer["items"]:
         typer.echo(f"  {item['rank']:>2}. {item.get('title') or item['item_id']}  (score {item['score']:.3f})")
-    typer.echo(
-        f"\nHeld-out test: recall@20 {metrics['recall@20']:.3f} "
-        f"(generator alone {metrics['generator_recall@20']:.3f}, popularity {metrics['popularity_recall@20']:.3f})"
-    )
+    if "recall@20" in metrics:
+        typer.echo(
+            f"\nHeld-out test: recall@20 {metrics['recall@20']:.3f} "
+            f"(generator alone {metrics['generator_recall@20']:.3f}, popularity {metrics['popularity_recall@20']:.3f})"
+        )
     body = json.dumps({"user_id": user_id, "n": NUM_ITEMS})
     typer.echo("\nAsk it yourself:")
     typer.echo(f"  curl -s {address}/recommend -H 'Content-Type: application/json' -d '{body}'")

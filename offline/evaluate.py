@@ -12,7 +12,6 @@ import torch
 from model.generator import Generator
 from offline import progress
 from offline.dataset import Dataset, Histories
-from offline.errors import BadInputError
 from offline.metrics import hits, ranking_metrics
 from service.decoder import BeamDecoder
 
@@ -43,19 +42,6 @@ class Rankings:
         return np.take_along_axis(self.items, order, axis=1)
 
 
-def require_held_out(dataset: Dataset, split: Split) -> None:
-    """Refuse a dataset in which nothing is held out, before hours go into it.
-
-    Raises:
-        BadInputError: no interaction is in `split`.
-    """
-    if not len((dataset.valid if split == "valid" else dataset.test).users):
-        raise BadInputError(
-            f"dataset '{dataset.name}' holds no interaction out for {split!r}, so nothing can be scored; give some "
-            f"user at least 3 items, or write a column 'split' with {split!r} rows into interactions.parquet"
-        )
-
-
 def rank_users(
     decoder: BeamDecoder, dataset: Dataset, split: Split, *, beam_width: int, max_users: int = 0
 ) -> Rankings:
@@ -67,22 +53,21 @@ def rank_users(
         split: which held-out items.
         beam_width: beams, and length of each ranking.
         max_users: only that many users, evenly spread; 0 = all.
-
-    Raises:
-        BadInputError: no interaction is in `split`.
     """
-    require_held_out(dataset, split)
     histories, targets = dataset.histories(split), dataset.targets(split)
     users = np.flatnonzero(np.diff(targets.offsets))
     if 0 < max_users < len(users):
         users = users[np.linspace(0, len(users) - 1, max_users).astype(np.int64)]
-    leaf_to_row = np.argsort(decoder.row_to_leaf)
-    parts: list[tuple[IntArray, npt.NDArray[np.float32], npt.NDArray[np.float32]]] = []
+    # One row more than there are items: a leaf position that is no item becomes row `num_items` and counts as illegal.
+    leaf_to_row = np.append(np.argsort(decoder.row_to_leaf), decoder.num_items)
+    empty = np.empty((0, beam_width), np.float32)
+    parts: list[tuple[IntArray, npt.NDArray[np.float32], npt.NDArray[np.float32]]] = [(empty.astype(int), empty, empty)]
     with progress.task(f"rank {split} users", len(users)) as task:
         for start in range(0, len(users), BATCH_USERS):
             batch = [histories.of(int(user)) for user in users[start : start + BATCH_USERS]]
             leaves, log_prob, score = decoder.decode(batch, batch, beam_width=beam_width)
-            parts.append((np.where(leaves >= 0, leaf_to_row[leaves], -1), log_prob, score))
+            rows = leaf_to_row[np.clip(leaves, 0, decoder.num_items)]
+            parts.append((np.where(leaves >= 0, rows, -1), log_prob, score))
             task.advance(steps=len(batch))
     items, log_prob, score = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Rankings(users=users, items=items, log_prob=log_prob, score=score)
@@ -91,14 +76,19 @@ def rank_users(
 def evaluate(rankings: Rankings, dataset: Dataset, split: Split, dense: IntArray | None = None) -> dict[str, float]:
     """Metrics of the served list, and beside it: the generator alone, dense search, popularity, recall of the beam.
 
+    Without users that have held-out items only the counts are there, no recall.
+
     Args:
         rankings: from `rank_users`, at least 20 wide.
         dataset: the dataset.
         split: which held-out items.
         dense: item rows [U, 20] of an exhaustive search with the dense term alone (`dense_ranking`).
     """
-    users, targets, histories = rankings.users, dataset.targets(split), dataset.histories(split)
-    metrics = ranking_metrics(rankings.items, users, targets)
+    users, targets = rankings.users, dataset.targets(split)
+    metrics = _counts(rankings, dataset, split)
+    if not len(users):
+        return metrics
+    metrics |= ranking_metrics(rankings.items, users, targets)
     others = {"generator": rankings.reordered(rankings.log_prob), "popularity": popular_ranking(dataset, users, split)}
     if dense is not None:
         others["dense"] = dense
@@ -107,14 +97,19 @@ def evaluate(rankings: Rankings, dataset: Dataset, split: Split, dense: IntArray
         metrics |= {f"{name}_recall@20": found["recall@20"], f"{name}_ndcg@20": found["ndcg@20"]}
     wide = rankings.items.shape[1]
     metrics["beam_recall"] = ranking_metrics(rankings.items, users, targets, (wide,))[f"recall@{wide}"]
-    shown = rankings.items[rankings.items >= 0]
     top = rankings.items[:, :20]
     metrics["coverage@20"] = len(np.unique(top[top >= 0])) / dataset.num_items
-    metrics["illegal"] = float((shown >= dataset.num_items).sum())
-    metrics["duplicates"] = float(_count_duplicates(rankings.items))
-    metrics["seen"] = float(hits(rankings.items, users, histories).sum())
-    metrics["users"] = float(len(users))
     return metrics
+
+
+def _counts(rankings: Rankings, dataset: Dataset, split: Split) -> dict[str, float]:
+    """What must be 0 in every ranking (illegal, duplicates, seen), and how many users were ranked."""
+    return {
+        "illegal": float((rankings.items >= dataset.num_items).sum()),
+        "duplicates": float(_count_duplicates(rankings.items)),
+        "seen": float(hits(rankings.items, rankings.users, dataset.histories(split)).sum()),
+        "users": float(len(rankings.users)),
+    }
 
 
 def popular_ranking(dataset: Dataset, users: IntArray, split: Split, num_items: int = 20) -> IntArray:
@@ -137,9 +132,10 @@ def dense_ranking(
         for row, history in enumerate(rows):
             padded[row, : len(history)] = torch.from_numpy(history)
         state = generator.encode(items[padded.clamp(min=0)], padded >= 0).state
-        order = generator.dense_logits(state, keys).argsort(dim=1, descending=True, stable=True).numpy()
+        needed = min(len(keys), 20 + max(len(histories.of(int(user))) for user in batch))
+        order = generator.dense_logits(state, keys).topk(needed, dim=1).indices.numpy()
         parts.append(_first_unseen(order, histories, batch, 20))
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.empty((0, 20), np.int64)
 
 
 def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int = 50) -> None:

@@ -53,7 +53,7 @@ class Teacher:
         """Draw targets from item probabilities [B, N], and sum them along the leaves."""
         by_leaf = probabilities[:, self._leaf_to_row]
         running = F.pad(by_leaf.double().cumsum(dim=1), (1, 0))
-        return TeacherTargets(torch.multinomial(by_leaf, num_targets), running)
+        return TeacherTargets(torch.multinomial(by_leaf, num_targets, replacement=True), running)
 
     def child_probabilities(self, level: int, running: Tensor, children: ChildLogProbs) -> Tensor:
         """The teacher's conditional over the children of nodes at a level: [B, T, K], zero where there is no child."""

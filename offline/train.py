@@ -14,7 +14,7 @@ from offline.assign import assign_rec_ids
 from offline.checkpoint import save_checkpoint
 from offline.dataset import Dataset, load_dataset
 from offline.errors import BadInputError
-from offline.evaluate import Rankings, Split, dense_ranking, evaluate, rank_users, require_held_out
+from offline.evaluate import Rankings, Split, dense_ranking, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
 from offline.metrics import ranking_metrics
 from offline.parity import check_parity
@@ -45,7 +45,6 @@ def train(data: Path, run: RunFolder, recipe_name: str, seed: int) -> dict[str, 
 
 def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -> dict[str, float]:
     """Like `train`, with a recipe of one's own; `dataset` was loaded from `data` with the recipe's seed."""
-    require_held_out(dataset, "test")
     run.begin(recipe, fingerprint(data), dataset.name)
     progress.say(
         f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} training "
@@ -115,7 +114,7 @@ def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
 
 def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue) -> None:
     """Export with weight 1, fit the dense weight on validation through the exported file, write it in, check parity."""
-    progress.say("exporting the beam decoder to ONNX (about a minute)")
+    progress.say("exporting the beam decoder to ONNX (up to a minute)")
     generator = load_generator(run)
     onnx = export_decoder(generator, catalogue.trie, catalogue.items, dense_weight=1.0)
     settings = ModelSettings(
