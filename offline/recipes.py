@@ -61,6 +61,7 @@ class GeneratorSettings:
         num_targets: held-out items per user and step.
         num_teacher_targets: items per user and step drawn from the graph encoder's distribution.
         teacher_weight: share of the distillation in both losses; the rest is the held-out items.
+        teacher_temperature: of the cosine in the teacher's distribution; below the graph encoder's own, which sharpens it.
     """
 
     dim: int
@@ -76,7 +77,7 @@ class GeneratorSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     teacher_weight: float = 0.7
-    teacher_temperature: float = 0.2
+    teacher_temperature: float = 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class Recipe:
     rec_ids: RecIdSettings
     generator: GeneratorSettings
     beam_widths: tuple[int, ...] = (50, 10, 200)
-    dense_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+    dense_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def tiny(_dataset: Dataset, seed: int) -> Recipe:
