@@ -61,7 +61,7 @@ class GeneratorSettings:
         num_targets: held-out items per user and step.
         num_teacher_targets: items per user and step drawn from the graph encoder's distribution.
         teacher_weight: share of the distillation in both losses; the rest is the held-out items.
-        teacher_temperature: of the cosine in the teacher's distribution; below the graph encoder's own, which sharpens it.
+        teacher_temperature: of the cosine in the teacher's distribution; below the graph encoder's own it sharpens it.
     """
 
     dim: int

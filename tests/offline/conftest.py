@@ -1,0 +1,177 @@
+"""The two-taste checkerboard: a dataset whose right answers are known by eye, and one trained run of it.
+
+60 users and 60 items. Even users like even items, odd users odd ones, and user u has everything of that taste but item
+u: the diagonal is withheld, it stands nowhere in the dataset. So whoever asks for user u must get item u first.
+"""
+
+import functools
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+
+from offline.__main__ import main
+from offline.dataset import Dataset, Histories, Interactions, load_dataset
+from offline.run_folder import RunFolder
+from offline.train import train
+
+SIZE = 60
+SEED = 0
+
+
+def user_id(row: int) -> str:
+    return f"user-{row:02d}"
+
+
+def item_id(row: int) -> str:
+    return f"item-{row:02d}"
+
+
+def taste(row: int) -> str:
+    return "odd" if row % 2 else "even"
+
+
+def write_checkerboard(folder: Path, *, features: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    pairs = [(user, item) for user in range(SIZE) for item in range(user % 2, SIZE, 2) if item != user]
+    interactions = {"user_id": [user_id(user) for user, _ in pairs], "item_id": [item_id(item) for _, item in pairs]}
+    pl.DataFrame(interactions).write_parquet(folder / "interactions.parquet")
+    items = {
+        "item_id": [item_id(row) for row in range(SIZE)],
+        "title": [f"The {taste(row)} thing {row}" for row in range(SIZE)],
+        "categories": [[taste(row), "thing"] for row in range(SIZE)],
+    }
+    pl.DataFrame(items).write_parquet(folder / "items.parquet")
+    if features:
+        (folder / "features").mkdir()
+        random, sign = np.random.default_rng(SEED), np.where(np.arange(SIZE) % 2, -1.0, 1.0)[:, None]
+        for modality, dim in (("image", 6), ("text", 4)):
+            vectors = sign + random.normal(size=(SIZE, dim))
+            np.save(folder / "features" / f"{modality}.npy", vectors.astype(np.float32))
+    return folder
+
+
+@functools.cache
+def trained_checkerboard(base: Path) -> tuple[Path, Path]:
+    """Dataset folder and run folder below `base`, trained once per session with the `tiny` recipe as it is."""
+    data = write_checkerboard(base / "checkerboard")
+    train(data, RunFolder(base / "checkerboard-run"), "tiny", SEED)
+    return data, base / "checkerboard-run"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return trained_checkerboard(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def checkerboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset folder alone, for tests that train nothing."""
+    return write_checkerboard(tmp_path_factory.mktemp("data") / "checkerboard")
+
+
+@pytest.fixture
+def bare_checkerboard(tmp_path: Path) -> Path:
+    """A copy without features/, the test's own."""
+    return write_checkerboard(tmp_path / "bare", features=False)
+
+
+@pytest.fixture(scope="session")
+def run(trained: tuple[Path, Path]) -> RunFolder:
+    """The trained run; read it only."""
+    return RunFolder(trained[1])
+
+
+@pytest.fixture
+def own_run(trained: tuple[Path, Path], tmp_path: Path) -> RunFolder:
+    """A copy of the trained run that the test may damage."""
+    return RunFolder(shutil.copytree(trained[1], tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def dataset(checkerboard: Path) -> Dataset:
+    return load_dataset(checkerboard, seed=SEED)
+
+
+def histories_of(lists: Iterable[Iterable[int]]) -> Histories:
+    rows = [list(items) for items in lists]
+    return Histories(np.cumsum([0, *map(len, rows)]), np.array([item for row in rows for item in row], np.int64))
+
+
+@pytest.fixture(scope="session")
+def make_histories() -> Callable[[Iterable[Iterable[int]]], Histories]:
+    """Lists of item rows, one per user, as `Histories`."""
+    return histories_of
+
+
+def _interactions(lists: list[list[int]]) -> Interactions:
+    users = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
+    return Interactions(users, np.array([item for items in lists for item in items], np.int64))
+
+
+MakeDataset = Callable[..., Dataset]
+
+
+@pytest.fixture(scope="session")
+def make_dataset() -> MakeDataset:
+    """A dataset in memory from lists of item rows, one per user: `train`, `valid`, `test`."""
+
+    def make(
+        train: list[list[int]], valid: list[list[int]], test: list[list[int]], *, num_items: int, has_time: bool = False
+    ) -> Dataset:
+        return Dataset(
+            name="made",
+            user_ids=tuple(map(user_id, range(len(train)))),
+            item_ids=tuple(map(item_id, range(num_items))),
+            titles=tuple(f"Title {row}" for row in range(num_items)),
+            categories=((),) * num_items,
+            features={},
+            train=_interactions(train),
+            valid=_interactions(valid),
+            test=_interactions(test),
+            has_time=has_time,
+        )
+
+    return make
+
+
+class Ended(NamedTuple):
+    """How a job ended: exit code, and what it wrote on standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The one JSON object that a job prints when it succeeds."""
+        assert self.code == 0, self.err
+        return dict(json.loads(self.out))
+
+
+Job = Callable[..., Ended]
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Job:
+    """Run `python -m offline ...` in this process, which spares the seconds that importing torch takes."""
+    for name in [name for name in os.environ if name.startswith("MMGREC_")]:
+        monkeypatch.delenv(name)
+
+    def run_job(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["python -m offline", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            code = main()
+        except SystemExit as ended:  # typer's own way out
+            code = int(ended.code or 0)
+        return Ended(code, *capsys.readouterr())
+
+    return run_job
