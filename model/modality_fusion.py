@@ -27,8 +27,8 @@ class ModalityFusion(nn.Module):
         super().__init__()
         self.modalities = tuple(sorted(feature_dims))
         self.dim = dim
-        self.projections = nn.ModuleDict({name: nn.Linear(feature_dims[name], dim) for name in self.modalities})
-        self.missing = nn.ParameterDict({name: nn.Parameter(torch.randn(dim) * 0.02) for name in self.modalities})
+        self.projections = nn.ModuleDict({_key(name): nn.Linear(feature_dims[name], dim) for name in self.modalities})
+        self.missing = nn.ParameterDict({_key(name): nn.Parameter(torch.randn(dim) * 0.02) for name in self.modalities})
         for name in self.modalities:
             self.register_buffer(f"mean_{name}", torch.zeros(feature_dims[name]))
             self.register_buffer(f"deviation_{name}", torch.ones(feature_dims[name]))
@@ -51,5 +51,10 @@ class ModalityFusion(nn.Module):
             standardised = (features[name] - self.get_buffer(f"mean_{name}")) / self.get_buffer(f"deviation_{name}")
             # By column count, so that a modality of 2048 columns speaks no louder than one of 128.
             scaled = standardised.nan_to_num(0.0).clamp(-CLIP, CLIP) / standardised.shape[1] ** 0.5
-            total = total + torch.where(present, self.projections[name](scaled), self.missing[name])
+            total = total + torch.where(present, self.projections[_key(name)](scaled), self.missing[_key(name)])
         return total
+
+
+def _key(modality: str) -> str:
+    """A modality may be called "type" or "keys", which a `ModuleDict` refuses as names of its own methods."""
+    return f"modality_{modality}"

@@ -1,5 +1,6 @@
 """The feature arrays of a dataset folder (design, section 3): read and checked once at the door."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,16 @@ def read_features(folder: Path, num_items: int) -> dict[str, npt.NDArray[np.floa
         this modality.
 
     Raises:
-        BadInputError: a file that is not a 2-D float .npy with a row per item, holds infinities or rows that are NaN
-            in part, or has no usable row.
+        BadInputError: a file whose name cannot name a modality, that is not a 2-D float .npy with a row per item, holds
+            infinities or rows that are NaN in part, or has no usable row.
     """
-    return {path.stem: _read_feature(path, num_items) for path in sorted(folder.glob("*.npy"))}
+    paths = sorted(folder.glob("*.npy"))
+    for path in paths:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", path.stem):
+            raise BadInputError(
+                f"{path}: {path.stem!r} cannot name a modality; rename the file with letters, digits, '_' and '-'"
+            )
+    return {path.stem: _read_feature(path, num_items) for path in paths}
 
 
 def _read_feature(path: Path, num_items: int) -> npt.NDArray[np.float32]:

@@ -98,7 +98,7 @@ class BeamDecoder:
         self._num_levels = trie.num_levels
         self._session = _open_session(onnx, device, threads)
         self.provider: str = self._session.get_providers()[0]
-        _check_inputs(self._session, trie.num_levels)
+        _check_inputs(self._session, trie.num_levels, settings.vector_dim)
         self._bound = self._bind_catalogue(trie, item_vectors)
 
     def decode(self, histories: Sequence[Int64Array], excluded: Sequence[Int64Array], *, beam_width: int) -> Decoded:
@@ -177,10 +177,16 @@ def _open_session(onnx: bytes, device: Device, threads: int) -> Any:
     return session
 
 
-def _check_inputs(session: Any, num_levels: int) -> None:
-    found, expected = {node.name for node in session.get_inputs()}, set(input_names(num_levels))
+def _check_inputs(session: Any, num_levels: int, vector_dim: int) -> None:
+    shapes = {node.name: node.shape for node in session.get_inputs()}
+    found, expected = shapes.keys(), set(input_names(num_levels))
     if found != expected:
         raise DecoderError(
             f"the decoder graph was exported for other levels: it lacks {sorted(expected - found)} and has "
             f"{sorted(found - expected)} beyond those; export and publish the run again"
+        )
+    if shapes[ITEM_VECTORS][1] != vector_dim:
+        raise DecoderError(
+            f"the decoder graph takes item vectors of {shapes[ITEM_VECTORS][1]} columns, the release has {vector_dim}; "
+            "export and publish the run again"
         )

@@ -223,6 +223,13 @@ def test_vectors_of_another_shape_are_refused(world: Any, shape: tuple[int, int]
         world.decoder_of(world.onnx)
 
 
+def test_a_graph_for_vectors_of_another_width_is_refused(world: Any) -> None:
+    wider = replace(world.settings, vector_dim=6)
+    vectors = np.zeros((3, 6), np.float32)
+    with pytest.raises(DecoderError, match=r"vectors of 5 columns, the release has 6; export and publish"):
+        BeamDecoder(world.onnx, trie=world.trie, item_vectors=vectors, settings=wider, device="cpu")
+
+
 def test_a_graph_of_other_levels_is_refused(world: Any) -> None:
     shorter = replace(world.settings, codebook_sizes=(8,))
     trie = build_trie(np.array([[0, 0], [0, 1], [1, 0]], np.int32), shorter.space)

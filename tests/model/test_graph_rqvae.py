@@ -51,7 +51,7 @@ def slow_fusion(fusion: ModalityFusion, values: dict[str, Tensor], item: int) ->
     total = torch.zeros(8)
     for name, value in values.items():
         if value[item].isnan().any():
-            total = total + fusion.missing[name]
+            total = total + fusion.missing[f"modality_{name}"]
             continue
         present = value[~value.isnan().any(1)]
         row = torch.zeros(value.shape[1])
@@ -59,7 +59,7 @@ def slow_fusion(fusion: ModalityFusion, values: dict[str, Tensor], item: int) ->
             deviation = present[:, column].std(unbiased=False)
             if deviation > 0:
                 row[column] = ((value[item, column] - present[:, column].mean()) / deviation).clamp(-CLIP, CLIP)
-        total = total + fusion.projections[name](row / value.shape[1] ** 0.5)
+        total = total + fusion.projections[f"modality_{name}"](row / value.shape[1] ** 0.5)
     return total
 
 
@@ -76,7 +76,7 @@ def test_fusion_by_loops() -> None:
 def test_an_item_without_any_modality_gets_the_learned_vectors() -> None:
     values = features()
     fusion = fitted(values)
-    assert torch.allclose(fusion(values, 5)[3], fusion.missing["image"] + fusion.missing["text"])
+    assert torch.allclose(fusion(values, 5)[3], fusion.missing["modality_image"] + fusion.missing["modality_text"])
 
 
 def test_a_constant_column_says_nothing() -> None:
@@ -92,6 +92,11 @@ def test_an_outlier_is_cut() -> None:
     fusion = fitted(values)
     far, farther = fusion({"text": torch.tensor([[1e4], [1e9]])}, 2)
     assert torch.equal(far, farther)
+
+
+def test_a_modality_may_have_the_name_of_a_method() -> None:
+    fusion = ModalityFusion({"type": 2, "keys": 1}, 4)
+    assert fusion({"type": torch.ones(3, 2), "keys": torch.ones(3, 1)}, 3).shape == (3, 4)
 
 
 def test_no_modality_at_all() -> None:
@@ -155,7 +160,7 @@ def test_an_item_without_anything_stays_finite() -> None:
     with torch.no_grad():
         model.graph.item_embedding[4] = 0
         for name in ("image", "text"):
-            model.fusion.missing[name].zero_()
+            model.fusion.missing[f"modality_{name}"].zero_()
     values = {name: value.index_fill(0, torch.tensor([4]), NAN) for name, value in features().items()}
     _, items = model.vectors(values, graph())
     assert not items[4].any()

@@ -91,3 +91,8 @@ def test_an_archive_named_like_an_array(tmp_path: Path) -> None:
     with (tmp_path / "image.npy").open("wb") as file:
         np.savez(file, image=np.ones((3, 2)))
     assert_says(refusal(tmp_path), "image.npy: holds an .npz archive", "write it with np.save")
+
+
+def test_a_file_name_that_cannot_name_a_modality(tmp_path: Path) -> None:
+    np.save(tmp_path / "clip.v2.npy", np.ones((3, 2), np.float32))
+    assert_says(refusal(tmp_path), "clip.v2.npy: 'clip.v2' cannot name a modality", "rename the file")
