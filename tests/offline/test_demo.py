@@ -29,9 +29,10 @@ METRICS = {
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
-    with socket.create_server((demo.HOST, 0)) as listener:
-        yield listener.getsockname()[1]
+    """A port that somebody holds."""
+    with socket.socket() as holder:
+        holder.bind((demo.HOST, 0))
+        yield holder.getsockname()[1]
 
 
 @pytest.fixture
