@@ -10,6 +10,7 @@ from offline import progress
 from offline.errors import BadInputError
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME, stop_server
+from service.contract.release_store import ReleaseMissingError, ReleaseStore
 
 cli = typer.Typer(
     name="python -m offline",
@@ -104,7 +105,6 @@ def publish(run: Run, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, nam
     from offline.publish import publish as publish_run
     from offline.redis_connection import connect, job_lock
     from offline.run_folder import RunFolder
-    from service.contract.release_store import ReleaseStore
 
     folder = RunFolder(run)
     folder.require("metrics")
@@ -117,22 +117,10 @@ def publish(run: Run, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, nam
 def releases(home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
     """List the releases of a namespace, newest last, and which one is active. Prints JSON."""
     from offline.redis_connection import connect
-    from service.contract.release_store import ReleaseStore
 
     store = ReleaseStore(connect(redis_url, home), _keys(namespace))
     active = store.active_version()
-    listed = []
-    for version in store.versions():
-        manifest = store.read_manifest(version)
-        listed.append(
-            {
-                "version": version,
-                "created": manifest.created,
-                "dataset": manifest.dataset,
-                "recall@20": manifest.metrics.get("recall@20"),
-                "active": version == active,
-            }
-        )
+    listed = [{**_describe(store, version), "active": version == active} for version in store.versions()]
     _print({"releases": listed})
 
 
@@ -145,7 +133,6 @@ def rollback(
 ) -> None:
     """Serve an earlier release again: one pointer, no data is written. Prints the version as JSON."""
     from offline.redis_connection import connect, job_lock
-    from service.contract.release_store import ReleaseMissingError, ReleaseStore
 
     keys, client = _keys(namespace), connect(redis_url, home)
     store = ReleaseStore(client, keys)
@@ -194,6 +181,20 @@ def demo(
     from offline.demo import run_demo
 
     run_demo(data, check=check, port=port, home=home, redis_url=redis_url, seed=seed)
+
+
+def _describe(store: ReleaseStore, version: str) -> dict[str, Any]:
+    """One line of the list of releases; one that this version cannot read is listed with what is wrong."""
+    try:
+        manifest = store.read_manifest(version)
+    except ValueError as error:
+        return {"version": version, "problem": str(error)}
+    return {
+        "version": version,
+        "created": manifest.created,
+        "dataset": manifest.dataset,
+        "recall@20": manifest.metrics.get("recall@20"),
+    }
 
 
 def _keys(namespace: str) -> RedisKeys:

@@ -13,7 +13,7 @@ from model.generator import Generator
 from offline import progress
 from offline.dataset import Dataset, Histories
 from offline.metrics import hits, ranking_metrics
-from service.decoder import BeamDecoder
+from service.decoder import BeamDecoder, pad_histories
 
 IntArray = npt.NDArray[np.int64]
 Split = Literal["valid", "test"]
@@ -127,12 +127,10 @@ def dense_ranking(
     keys, parts = generator.item_keys(items), []
     for start in range(0, len(users), BATCH_USERS):
         batch = users[start : start + BATCH_USERS]
-        rows = [histories.of(int(user))[::-1][: generator.config.max_history].copy() for user in batch]
-        padded = torch.full((len(rows), max(map(len, rows))), -1)
-        for row, history in enumerate(rows):
-            padded[row, : len(history)] = torch.from_numpy(history)
+        rows = [histories.of(int(user)) for user in batch]
+        padded = torch.from_numpy(pad_histories(rows, generator.config.max_history))
         state = generator.encode(items[padded.clamp(min=0)], padded >= 0).state
-        needed = min(len(keys), 20 + max(len(histories.of(int(user))) for user in batch))
+        needed = min(len(keys), 20 + max(map(len, rows)))
         order = generator.dense_logits(state, keys).topk(needed, dim=1).indices.numpy()
         parts.append(_first_unseen(order, histories, batch, 20))
     return np.concatenate(parts) if parts else np.empty((0, 20), np.int64)

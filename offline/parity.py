@@ -11,7 +11,7 @@ from offline.dataset import Dataset
 from offline.errors import JobError
 from offline.trie_tensors import trie_levels
 from service.contract.dead_nodes import DeadNodeFinder, pad_dead_nodes
-from service.decoder import BeamDecoder
+from service.decoder import BeamDecoder, pad_histories
 
 MAX_SCORE_DIFFERENCE = 1e-4
 MIN_IDENTICAL_LISTS = 0.99
@@ -59,17 +59,13 @@ def decode_with_torch(
     decoder: TorchBeamDecoder, catalogue: Catalogue, histories: list[np.ndarray], beam_width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The slow way: leaf positions and scores [B, W] from the torch module, each history's own items excluded."""
-    trie, max_history = catalogue.trie, decoder.generator.config.max_history
+    trie = catalogue.trie
     row_to_leaf = np.empty(trie.num_items, np.int64)
     row_to_leaf[trie.leaf_to_row] = np.arange(trie.num_items)
     finder = DeadNodeFinder(trie)
     dead = pad_dead_nodes([finder.find(np.unique(row_to_leaf[rows])) for rows in histories], trie.num_levels)
-    kept = [rows[::-1][:max_history].copy() for rows in histories]
-    padded = torch.full((len(kept), max(map(len, kept))), -1)
-    for row, items in enumerate(kept):
-        padded[row, : len(items)] = torch.from_numpy(items)
     leaves, _, score = decoder(
-        padded,
+        torch.from_numpy(pad_histories(histories, decoder.generator.config.max_history)),
         torch.arange(beam_width),
         catalogue.items,
         torch.from_numpy(trie.leaf_to_row),

@@ -58,6 +58,23 @@ def input_names(num_levels: int) -> list[str]:
     return [HISTORY, BEAM_SLOTS, ITEM_VECTORS, LEAF_TO_ROW, *dead, *trie]
 
 
+def pad_histories(histories: Sequence[Int64Array], max_history: int) -> Int64Array:
+    """Histories as the graph takes them.
+
+    Args:
+        histories: item rows of each request, oldest first.
+        max_history: how many of the most recent items are kept.
+
+    Returns:
+        int64 [batch, longest], newest first, -1 behind the last.
+    """
+    kept = [rows[::-1][:max_history] for rows in histories]
+    padded = np.full((len(kept), max(map(len, kept))), -1, np.int64)
+    for row, items in enumerate(kept):
+        padded[row, : len(items)] = items
+    return padded
+
+
 class BeamDecoder:
     """Trie-constrained beam search for batches of histories.
 
@@ -117,11 +134,13 @@ class BeamDecoder:
                 f"{len(histories)} histories, {len(excluded)} exclusion lists and beam_width={beam_width}: "
                 "give at least one history, one exclusion list for each, and a beam width of at least 1"
             )
+        for rows in histories:
+            self._leaves(rows)  # refuses rows outside the catalogue
         dead = [self._dead_nodes.find(np.unique(self._leaves(rows))) for rows in excluded]
         binding = self._session.io_binding()
         for name, value in self._bound.items():
             binding.bind_ortvalue_input(name, value)
-        binding.bind_cpu_input(HISTORY, self._pad_histories(histories))
+        binding.bind_cpu_input(HISTORY, pad_histories(histories, self.settings.max_history))
         binding.bind_cpu_input(BEAM_SLOTS, np.arange(beam_width))
         for level, array in enumerate(pad_dead_nodes(dead, self._num_levels)):
             binding.bind_cpu_input(dead_name(level), array)
@@ -134,15 +153,6 @@ class BeamDecoder:
         if len(rows) and (rows.min() < 0 or rows.max() >= self.num_items):
             raise ValueError(f"item rows span {rows.min()}..{rows.max()}; the limit is 0..{self.num_items - 1}")
         return self.row_to_leaf[rows]
-
-    def _pad_histories(self, histories: Sequence[Int64Array]) -> Int64Array:
-        """Int64 [batch, longest], newest first, -1 behind the last."""
-        kept = [rows[::-1][: self.settings.max_history] for rows in histories]
-        padded = np.full((len(kept), max(map(len, kept))), -1, np.int64)
-        for row, items in enumerate(kept):
-            self._leaves(items)  # refuses rows outside the catalogue
-            padded[row, : len(items)] = items
-        return padded
 
     def _bind_catalogue(self, trie: Trie, item_vectors: npt.NDArray[np.float32]) -> dict[str, Any]:
         arrays: dict[str, npt.NDArray[Any]] = {
