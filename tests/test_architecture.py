@@ -3,10 +3,13 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 SOURCE_FOLDERS = ("service", "model", "offline", "benchmarks", "tests")
@@ -83,6 +86,29 @@ def test_the_block_really_blocks(name: str) -> None:
     )
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr
+
+
+def test_the_base_install_pulls_in_nothing_of_the_offline_side() -> None:
+    """What `pip install mmgrec` brings along, followed through the requirements of what is installed here."""
+    pending, found = ["mmgrec"], set[str]()
+    while pending:
+        name = pending.pop()
+        for line in metadata.requires(name) or []:
+            requirement = Requirement(line)
+            needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if needed and canonicalize_name(requirement.name) not in found:
+                found.add(canonicalize_name(requirement.name))
+                pending.append(requirement.name)
+    assert {"fastapi", "numpy", "redis"} <= found
+    assert found & {"torch", "onnx", "onnxscript", "polars", "safetensors", "scikit-learn", "scipy", "typer"} == set()
+
+
+def test_offline_is_kept_from_every_module_of_the_service_but_its_decoder() -> None:
+    """The import contract lists them by name, so a new module must be added to it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    listed = next(contract for contract in contracts if contract["source_modules"] == ["offline"])["forbidden_modules"]
+    modules = {f"service.{path.stem}" for path in (ROOT / "service").glob("[a-z]*.py")}
+    assert modules - {"service.decoder", "service.cuda"} == {name for name in listed if name.startswith("service.")}
 
 
 def test_one_onnxruntime_is_installed() -> None:
