@@ -153,7 +153,7 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
             feedforward_dim=256,
             dropout=0.2,
             max_history=64,
-            num_steps=max(1500, 8 * (dataset.num_users // 64 + 1)),
+            num_steps=max(1200, 8 * (dataset.num_users // 64 + 1)),
             batch_users=64,
             num_targets=4,
             num_teacher_targets=4,
