@@ -61,7 +61,7 @@ def assign_rec_ids(
         popularity_size=int(popularity.max()) + 1 + settings.popularity_headroom,
     )
     report = _report(codes, popularity, settings.codebook_size, moved)
-    _check_floors(report, settings, len(codes))
+    _check_floors(report, settings, codes)
     return np.concatenate([codes, popularity[:, None]], axis=1), space, report
 
 
@@ -136,11 +136,18 @@ def _report(codes: Int32Array, popularity: Int32Array, codebook_size: int, moved
     )
 
 
-def _check_floors(report: RecIdReport, settings: RecIdSettings, num_items: int) -> None:
-    fillable = min(1.0, num_items / settings.codebook_size)
+def _check_floors(report: RecIdReport, settings: RecIdSettings, codes: Int32Array) -> None:
+    """Refuse codebooks that collapsed.
+
+    A level has work to do for the items that share all codes above it; below four of them per code, low usage is
+    natural (the levels above have told the items apart already) and no floor holds.
+    """
     for level, usage in enumerate(report.usage):
-        if usage < settings.min_code_usage * fillable:
+        _, bucket, sizes = np.unique(codes[:, :level], axis=0, return_inverse=True, return_counts=True)
+        num_undecided = int((sizes[bucket.reshape(-1)] > 1).sum()) if level else len(codes)
+        if num_undecided >= 4 * settings.codebook_size and usage < settings.min_code_usage:
             raise CollapsedRecIdsError(
-                f"level {level} uses {usage:.0%} of its {settings.codebook_size} codes; the floor is "
-                f"{settings.min_code_usage * fillable:.0%}: use fewer codes or train the quantizer longer"
+                f"level {level} uses {usage:.0%} of its {settings.codebook_size} codes for {num_undecided} items that "
+                f"the levels above leave together; the floor is {settings.min_code_usage:.0%}: take a recipe with "
+                "fewer codes, or train the quantizer longer"
             )

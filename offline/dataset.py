@@ -22,6 +22,7 @@ from offline.dataset_checks import (
     require_folder,
 )
 from offline.feature_files import read_features
+from service.contract.item_table import ItemTable
 
 IntArray = npt.NDArray[np.int64]
 
@@ -145,9 +146,19 @@ def _split(log: InteractionLog, seed: int) -> list[Interactions]:
 
 
 def _by_user(parts: Sequence[Interactions], num_users: int) -> Histories:
-    """Groups by user; within a user, earlier parts come first (the splits follow time, which the door has checked)."""
+    """Groups by user; within a user, earlier parts come first (the splits follow time, which the door has checked).
+
+    An item that occurs twice counts where it occurs first, as the service has it (`service.recommender.prepare`).
+    """
     users = np.concatenate([part.users for part in parts])
     items = np.concatenate([part.items for part in parts])
+    kept = splits.first_of_each_pair(users, items)
+    users, items = users[kept], items[kept]
     offsets = np.zeros(num_users + 1, dtype=np.int64)
     np.cumsum(np.bincount(users, minlength=num_users), out=offsets[1:])
     return Histories(offsets, items[np.argsort(users, kind="stable")])
+
+
+def item_table(dataset: Dataset) -> ItemTable:
+    """What a release tells of the dataset's items."""
+    return ItemTable(dataset.item_ids, dataset.titles, dataset.categories, dataset.train_counts())

@@ -11,6 +11,7 @@ import polars as pl
 
 from offline.errors import BadInputError
 from offline.splits import SPLITS
+from service.contract.item_table import MAX_ID_LENGTH
 
 INTERACTIONS_FILE = "interactions.parquet"
 ITEMS_FILE = "items.parquet"
@@ -149,6 +150,8 @@ def _id_column(table: pl.DataFrame, name: str, path: Path) -> pl.Series:
     cure = "give every row an id or drop the row"
     _refuse_where(ids.is_null(), ids, path, "is null", cure)
     _refuse_where(ids == "", ids, path, "is an empty string", cure)
+    long = f"has over {MAX_ID_LENGTH} characters, which the service refuses"
+    _refuse_where(ids.str.len_chars() > MAX_ID_LENGTH, ids, path, long, "write a shorter id, such as a hash of it")
     return ids
 
 

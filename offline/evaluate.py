@@ -1,5 +1,6 @@
 """Score the served artefact: rankings come from the exported ONNX through the service's own decoder."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import torch
 
 from model.generator import Generator
 from offline import progress
-from offline.dataset import Dataset, Histories
+from offline.dataset import Dataset, Histories, item_table
 from offline.metrics import hits, ranking_metrics
 from service.decoder import BeamDecoder, pad_histories
 
@@ -70,7 +71,14 @@ def rank_users(
             parts.append((np.where(leaves >= 0, rows, -1), log_prob, score))
             task.advance(steps=len(batch))
     items, log_prob, score = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Rankings(users=users, items=items, log_prob=log_prob, score=score)
+    order = _by_score_then_id(items, score, dataset)
+    return Rankings(
+        users=users,
+        **{
+            name: np.take_along_axis(array, order, axis=1)
+            for name, array in (("items", items), ("log_prob", log_prob), ("score", score))
+        },
+    )
 
 
 def evaluate(rankings: Rankings, dataset: Dataset, split: Split, dense: IntArray | None = None) -> dict[str, float]:
@@ -114,7 +122,7 @@ def _counts(rankings: Rankings, dataset: Dataset, split: Split) -> dict[str, flo
 
 def popular_ranking(dataset: Dataset, users: IntArray, split: Split, num_items: int = 20) -> IntArray:
     """The most interacted items that each user does not have yet: int64 [U, num_items]."""
-    order = np.argsort(-dataset.train_counts(), kind="stable")
+    order = item_table(dataset).popular_rows()
     return _first_unseen(np.broadcast_to(order, (len(users), len(order))), dataset.histories(split), users, num_items)
 
 
@@ -137,7 +145,7 @@ def dense_ranking(
 
 
 def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int = 50) -> None:
-    """Write (user_id, rank from 1, item_id, score), the best `top` items a user, as parquet."""
+    """Write (user_id, rank from 1, item_id, score), the best `top` items a user, as parquet, whole or not at all."""
     items = rankings.items[:, :top]
     row, column = np.nonzero(items >= 0)
     item_ids, user_ids = np.asarray(dataset.item_ids, object), np.asarray(dataset.user_ids, object)
@@ -150,7 +158,12 @@ def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int
         }
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        frame.write_parquet(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _first_unseen(order: IntArray, histories: Histories, users: IntArray, num_items: int) -> IntArray:
@@ -162,6 +175,14 @@ def _first_unseen(order: IntArray, histories: Histories, users: IntArray, num_it
         unseen = head[~np.isin(head, history)][:num_items]
         kept[row, : len(unseen)] = unseen
     return kept
+
+
+def _by_score_then_id(items: IntArray, score: npt.NDArray[np.float32], dataset: Dataset) -> IntArray:
+    """Columns [U, W] by score, highest first, ties by item id: the order in which the service answers."""
+    place = np.empty(dataset.num_items + 2, np.int64)  # the last two: rows that are no item, and dead slots (-1)
+    place[:-2][np.argsort(np.asarray(dataset.item_ids, dtype=object), kind="stable")] = np.arange(dataset.num_items)
+    place[-2:] = dataset.num_items
+    return np.lexsort((place[items], -score), axis=-1)
 
 
 def _count_duplicates(items: IntArray) -> int:

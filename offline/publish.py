@@ -85,6 +85,9 @@ def check_gate(run: RunFolder) -> dict[str, Any]:
     reasons = [f"{name} = {metrics[name]:g}, must be 0" for name in ("illegal", "duplicates", "seen") if metrics[name]]
     if (answer.leaves >= 0).sum() != num_expected or not np.isfinite(answer.score[answer.leaves >= 0]).all():
         reasons.append(f"an empty history must get {num_expected} items with finite scores")
+    num_described = len(run.load_arrays("item_table")["items.train_count"])
+    if num_described != decoder.num_items:
+        reasons.append(f"the item table describes {num_described} items, the trie holds {decoder.num_items}")
     if reasons:
         raise GateRefusedError(f"the gate refused {run.folder}: {'; '.join(reasons)}. The served release stays")
-    return {"passed": True, "identical_lists": parity["identical_lists"], "items": decoder.num_items}
+    return {"passed": True, "same_lists": parity["same_lists"], "items": decoder.num_items}

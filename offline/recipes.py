@@ -43,7 +43,7 @@ class RecIdSettings:
         codebook_size: codes per level.
         bucket_bound: most items that may share all codes.
         popularity_headroom: popularity tokens kept free for items that come later.
-        min_code_usage: smallest share of codes in use at any level, of those that the number of items can fill.
+        min_code_usage: smallest share of codes in use at any level that has enough items to tell apart.
     """
 
     num_levels: int
@@ -162,8 +162,8 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
 
 
 def _codebook_size(num_items: int) -> int:
-    """The power of two near the square root of the item count, from 32 to 512: `size³` then far exceeds the items."""
-    size = 32
+    """The power of two at or above the square root of the item count, 8 to 512: `size³` then far exceeds the items."""
+    size = 8
     while size < 512 and size * size < num_items:
         size *= 2
     return size

@@ -39,15 +39,18 @@ class Teacher:
         self._items = items
         self._temperature = temperature
         self._leaf_to_row = torch.from_numpy(trie.leaf_to_row).long()
-        leaf_starts = (*trie.leaf_starts()[1:], torch.arange(trie.num_items + 1).numpy())
-        self._child_starts = tuple(torch.from_numpy(starts) for starts in leaf_starts)
+        self._child_starts = tuple(torch.from_numpy(starts) for starts in trie.leaf_starts()[1:])
 
     def probabilities(self, users: Tensor, history: Tensor) -> Tensor:
-        """[B, N] by item row; zero on the history's own items (int64 [B, H], -1 = empty slot)."""
+        """[B, N] by item row; zero on the history's own items (int64 [B, H], -1 = empty slot).
+
+        A history that holds the whole catalogue leaves nothing to teach; there the distribution is uniform.
+        """
         logits = self._users[users] @ self._items.T / self._temperature
         rows = torch.arange(len(users)).unsqueeze(1).expand_as(history)[history >= 0]
         logits[rows, history[history >= 0]] = -torch.inf
-        return logits.softmax(dim=-1)
+        nothing_left = logits.isinf().all(dim=1, keepdim=True)
+        return logits.masked_fill(nothing_left, 0.0).softmax(dim=-1)
 
     def draw(self, probabilities: Tensor, num_targets: int) -> TeacherTargets:
         """Draw targets from item probabilities [B, N], and sum them along the leaves."""

@@ -12,7 +12,7 @@ from offline import progress
 from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
 from offline.assign import assign_rec_ids
 from offline.checkpoint import save_checkpoint
-from offline.dataset import Dataset, load_dataset
+from offline.dataset import Dataset, item_table, load_dataset
 from offline.errors import BadInputError
 from offline.evaluate import Rankings, Split, dense_ranking, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
@@ -20,10 +20,9 @@ from offline.metrics import ranking_metrics
 from offline.parity import check_parity
 from offline.recipes import RECIPES, Recipe
 from offline.run_folder import RunFolder, fingerprint
-from offline.text_features import dataset_text_features
+from offline.text_features import dataset_text_features, item_texts
 from offline.train_generator import train_generator
 from offline.train_graph_rqvae import train_graph_rqvae
-from service.contract.item_table import ItemTable
 from service.contract.manifest import ModelSettings
 from service.decoder import BeamDecoder
 
@@ -44,29 +43,36 @@ def train(data: Path, run: RunFolder, recipe_name: str, seed: int) -> dict[str, 
 
 
 def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -> dict[str, float]:
-    """Like `train`, with a recipe of one's own; `dataset` was loaded from `data` with the recipe's seed."""
-    run.begin(recipe, fingerprint(data), dataset.name)
-    progress.say(
-        f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} training "
-        f"interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; recipe {recipe.name}"
-    )
-    with run.stage("rec_ids") as todo:
-        if todo:
-            _make_rec_ids(dataset, run, recipe)
-    catalogue = load_catalogue(run)
-    with run.stage("generator") as todo:
-        if todo:
-            torch.manual_seed(recipe.seed)
-            generator = train_generator(dataset, catalogue, recipe)
-            save_checkpoint(generator, generator.config, run.generator)
-    with run.stage("decoder") as todo:
-        if todo:
-            _make_decoder(dataset, run, recipe, catalogue)
-    with run.stage("metrics") as todo:
-        if todo:
-            metrics = evaluate_run(dataset, run, "test")[0]
-            run.write_json("metrics.json", {**metrics, "train_seconds": sum(run.stage_seconds().values())})
-    return {name: float(value) for name, value in run.read_json("metrics.json").items()}
+    """Like `train`, with a recipe of one's own; `dataset` was loaded from `data` with the recipe's seed.
+
+    Raises:
+        LockedError: another process trains in the folder; else like `train`.
+    """
+    with run.locked():
+        run.begin(recipe, fingerprint(data), dataset.name)
+        progress.say(
+            f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} "
+            f"training interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; "
+            f"recipe {recipe.name}"
+        )
+        files = ("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "item_table.npz", "rec_ids.json")
+        with run.stage("rec_ids", files) as todo:
+            if todo:
+                _make_rec_ids(dataset, run, recipe)
+        catalogue = load_catalogue(run)
+        with run.stage("generator", ("generator.safetensors", "generator.json")) as todo:
+            if todo:
+                torch.manual_seed(recipe.seed)
+                generator = train_generator(dataset, catalogue, recipe)
+                save_checkpoint(generator, generator.config, run.generator)
+        with run.stage("decoder", ("decoder.onnx", "settings.json", "parity.json")) as todo:
+            if todo:
+                _make_decoder(dataset, run, recipe, catalogue)
+        with run.stage("metrics", ("metrics.json",)) as todo:
+            if todo:
+                metrics = evaluate_run(dataset, run, "test")[0]
+                run.write_json("metrics.json", {**metrics, "train_seconds": sum(run.stage_seconds().values())})
+        return {name: float(value) for name, value in run.read_json("metrics.json").items()}
 
 
 def evaluate_run(dataset: Dataset, run: RunFolder, split: Split) -> tuple[dict[str, float], Rankings]:
@@ -90,9 +96,12 @@ def require_same_dataset(run: RunFolder, data: Path) -> None:
 
 
 def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
-    """The dataset's features, or text vectors made from titles and categories when it brings none."""
+    """The dataset's features; without any, text vectors of titles and categories; without those, nothing."""
     if dataset.features:
         return {name: torch.from_numpy(values) for name, values in dataset.features.items()}
+    if not any(item_texts(dataset.titles, dataset.categories)):
+        progress.say(f"{dataset.name} has no features/, titles or categories: learning from the interactions alone")
+        return {}
     progress.say(f"{dataset.name} has no features/: using text vectors made from its titles and categories")
     return {"text": torch.from_numpy(dataset_text_features(dataset, recipe.graph.text_dim, recipe.seed))}
 
@@ -103,8 +112,7 @@ def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
     rec_ids, space, report = assign_rec_ids(trained.model, trained.items, dataset, recipe.rec_ids)
     save_checkpoint(trained.model, trained.model.config, run.graph_rqvae)
     run.save_arrays("rec_ids", {"rec_ids": rec_ids, "users": trained.users.numpy(), "items": trained.items.numpy()})
-    table = ItemTable(dataset.item_ids, dataset.titles, dataset.categories, dataset.train_counts())
-    run.save_arrays("item_table", table.arrays())
+    run.save_arrays("item_table", item_table(dataset).arrays())
     run.write_json("rec_ids.json", {**asdict(space), "report": asdict(report)})
     progress.say(
         f"Rec-IDs: {report.unique_share:.1%} of the items alone in their bucket, largest bucket "
@@ -113,7 +121,7 @@ def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
 
 
 def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue) -> None:
-    """Export with weight 1, fit the dense weight on validation through the exported file, write it in, check parity."""
+    """Export, fit the dense weight on validation through the exported file, write it in, check parity with torch."""
     progress.say("exporting the beam decoder to ONNX (up to a minute)")
     generator = load_generator(run)
     onnx = export_decoder(generator, catalogue.trie, catalogue.items, dense_weight=1.0)
@@ -135,7 +143,7 @@ def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: C
     run.decoder.write_bytes(onnx)
     run.write_json("settings.json", asdict(settings))
     run.write_json("parity.json", asdict(parity))
-    progress.say(f"dense weight {weight}; ONNX against torch: {parity.identical_lists:.2%} identical lists")
+    progress.say(f"dense weight {weight}; ONNX against torch: {parity.same_lists:.2%} same lists")
 
 
 def _fit_dense_weight(decoder: BeamDecoder, dataset: Dataset, recipe: Recipe) -> float:

@@ -72,10 +72,9 @@ class GeneratorLosses:
         self._items = catalogue.items
         self._levels = trie_levels(catalogue.trie)
         self._teacher = Teacher(catalogue.users, catalogue.items, catalogue.trie, settings.teacher_temperature)
-        self._row_to_leaf = torch.empty(catalogue.trie.num_items, dtype=torch.long)
-        self._row_to_leaf[torch.from_numpy(catalogue.trie.leaf_to_row).long()] = torch.arange(catalogue.trie.num_items)
+        self._row_to_leaf = torch.from_numpy(catalogue.trie.row_to_leaf())
         # Ancestor of every leaf at every depth: which child of which node a target takes.
-        starts = (*catalogue.trie.leaf_starts()[1:], np.arange(catalogue.trie.num_items + 1))
+        starts = catalogue.trie.leaf_starts()[1:]
         leaves = np.arange(catalogue.trie.num_items)
         self._ancestors = tuple(torch.from_numpy(np.searchsorted(at, leaves, side="right") - 1) for at in starts)
 

@@ -109,8 +109,7 @@ class BeamDecoder:
             )
         self.settings = settings
         self.num_items = trie.num_items
-        self.row_to_leaf = np.empty(trie.num_items, np.int64)
-        self.row_to_leaf[trie.leaf_to_row] = np.arange(trie.num_items)
+        self.row_to_leaf = trie.row_to_leaf()
         self._dead_nodes = DeadNodeFinder(trie)
         self._num_levels = trie.num_levels
         self._session = _open_session(onnx, device, threads)

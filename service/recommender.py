@@ -117,7 +117,7 @@ def choose_beam_width(request: RecommendRequest, release: Release, max_n: int) -
 def prepare(request: RecommendRequest, stored: UserItems, release: Release) -> Prepared:
     """Turn item ids into rows. The request's history is used instead of the stored one; both count as seen.
 
-    An item that occurs twice counts where it occurs first, as in training and evaluation (`offline.splits`).
+    An item that occurs twice counts where it occurs first, as in training and evaluation (`offline.dataset`).
     """
     row_of = release.row_of
     history = request.history or stored.history

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from service.contract.item_table import MAX_ID_LENGTH
 from service.request_context import REQUEST_ID_PATTERN
 
-MAX_ID_LENGTH = 256
 MAX_HISTORY = 1_000
 """Longer than any model looks back: the surplus only counts as seen."""
 MAX_EXCLUDED = 10_000

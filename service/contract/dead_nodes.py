@@ -19,7 +19,7 @@ class DeadNodeFinder:
 
     def __init__(self, trie: Trie) -> None:
         self._trie = trie
-        self._leaf_starts = (*trie.leaf_starts(), np.arange(trie.num_items + 1, dtype=np.int64))
+        self._leaf_starts = trie.leaf_starts()
 
     def find(self, excluded: Int64Array) -> tuple[Int64Array, ...]:
         """Dead nodes at depth 1 .. D whose parent is alive.

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MAX_ID_LENGTH = 256
+"""Characters of a user or item id, at every boundary."""
+
 
 @dataclass(frozen=True, eq=False)
 class ItemTable:

@@ -52,13 +52,19 @@ class Trie:
         return self.leaf_to_row.nbytes + sum(array.nbytes for array in (*self.child_start, *self.tokens))
 
     def leaf_starts(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """First leaf position of every node: D arrays [N_d + 1] for depth 0 .. D - 1."""
-        starts: list[npt.NDArray[np.int64]] = []
+        """First leaf position of every node: D + 1 arrays [N_d + 1] for depth 0 .. D."""
         below = np.arange(self.num_items + 1, dtype=np.int64)
+        starts: list[npt.NDArray[np.int64]] = [below]
         for child_start in reversed(self.child_start):
             below = below[child_start]
             starts.append(below)
         return tuple(reversed(starts))
+
+    def row_to_leaf(self) -> npt.NDArray[np.int64]:
+        """Leaf position of every item row, int64 [N]: the inverse of `leaf_to_row`."""
+        leaves = np.empty(self.num_items, np.int64)
+        leaves[self.leaf_to_row] = np.arange(self.num_items)
+        return leaves
 
     def rec_ids(self) -> Int32Array:
         """Rec-IDs by leaf position, int32 [N, D]: the inverse of `build_trie`."""

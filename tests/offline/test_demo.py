@@ -1,7 +1,12 @@
-"""Parts of the demo; the whole of it runs in `make demo CHECK=1`."""
+"""Parts of the demo; the whole of it runs in tests/test_demo_end_to_end.py."""
 
 import json
+import os
+import shlex
+import shutil
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +16,12 @@ import pytest
 from offline import demo
 from offline.demo import demo_namespace, showcase_user, summary
 from offline.errors import BadInputError, JobError
+from offline.run_folder import fingerprint
 from offline.shop import SHOWCASE_USER
+from service.contract.item_table import MAX_ID_LENGTH
 from service.contract.redis_keys import RedisKeys
 
+ROOT = Path(__file__).parents[2]
 METRICS = {
     "train_seconds": 12.345,
     "recall@20": 0.412345,
@@ -74,7 +82,7 @@ def test_ports_end_at_65535(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_summary_is_one_json_object_with_the_agreed_fields(dataset) -> None:
-    found = summary(dataset, METRICS, answer("item-03", "item-00"))
+    found = summary(dataset, METRICS, answer("item-03", "item-00"), ["item-01"])
     assert json.loads(json.dumps(found)) == {
         "dataset": "made",
         "users": 3,
@@ -96,14 +104,19 @@ def test_the_summary_is_one_json_object_with_the_agreed_fields(dataset) -> None:
 
 def test_a_dataset_that_holds_nothing_out_has_no_recall(dataset) -> None:
     counts = {name: value for name, value in METRICS.items() if "@" not in name}
-    found = summary(dataset, counts, answer("item-03"))
+    found = summary(dataset, counts, answer("item-03"), [])
     assert (found["recall@20"], found["popularity_recall@20"], found["illegal"]) == (None, None, 0)
 
 
 @pytest.mark.parametrize("item_ids", [(), ("item-01", "item-01"), ("item-01", "item-99")])
 def test_an_empty_repeated_or_unknown_answer_fails_the_demo(dataset, item_ids: tuple[str, ...]) -> None:
     with pytest.raises(JobError, match="empty, repeated or unknown items; see its log above"):
-        summary(dataset, METRICS, answer(*item_ids))
+        summary(dataset, METRICS, answer(*item_ids), [])
+
+
+def test_an_answer_that_the_user_already_has_fails_the_demo(dataset) -> None:
+    with pytest.raises(JobError, match=r"the user already has \['item-01'\]"):
+        summary(dataset, METRICS, answer("item-03", "item-01"), demo._history(dataset, "user-01"))
 
 
 def test_the_shop_shows_its_user_of_striped_blue_mugs(dataset) -> None:
@@ -121,13 +134,115 @@ def test_elsewhere_the_user_in_the_middle_of_the_active_ones(make_dataset, count
     assert showcase_user(make_dataset(lists, empty, empty, num_items=100)) == expected
 
 
+def test_a_user_whom_the_service_would_refuse_is_not_shown(make_dataset) -> None:
+    dataset = make_dataset([[0, 1], [0], [], [0, 1, 2]], [[]] * 4, [[]] * 4, num_items=4)
+    object.__setattr__(dataset, "user_ids", ("a" * (MAX_ID_LENGTH + 1), "b" * MAX_ID_LENGTH, "nothing", ""))
+    assert showcase_user(dataset) == "b" * MAX_ID_LENGTH
+    object.__setattr__(dataset, "user_ids", tuple(name * (MAX_ID_LENGTH + 1) for name in "abcd"))
+    with pytest.raises(BadInputError, match="no user has both items and an id of at most 256 characters"):
+        showcase_user(dataset)
+
+
 @pytest.mark.parametrize("name", ["lastfm-2k", "my shop/été", "a:b{c}", "…"])
 def test_every_dataset_has_a_namespace_that_redis_keys_accept(name: str) -> None:
-    assert RedisKeys(demo_namespace(name)).namespace.startswith("demo-")
+    assert RedisKeys(demo_namespace(name, "0123456789abcdef")).namespace.startswith("demo-")
 
 
-def test_two_datasets_do_not_share_a_namespace() -> None:
-    assert demo_namespace("lastfm-2k") == "demo-lastfm-2k" != demo_namespace("tiktok")
+def test_two_datasets_do_not_share_a_namespace(checkerboard: Path, tmp_path: Path) -> None:
+    """Neither with names that come to the same, nor with the same name."""
+    other = shutil.copytree(checkerboard, tmp_path / "data")
+    with (other / "items.parquet").open("ab") as file:
+        file.write(b" ")
+    first, second = fingerprint(checkerboard), fingerprint(other)
+    assert demo_namespace("日本", first) != demo_namespace("中国", second)
+    assert demo_namespace("data", first) != demo_namespace("data", second)
+    assert demo_namespace("lastfm-2k", first) == f"demo-lastfm-2k-{first[:8]}"
+
+
+def test_sigterm_ends_the_demo_as_an_exception_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught, demo._ended_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (caught.value.code, signal.getsignal(signal.SIGTERM)) == (143, before)
+
+
+def test_a_redis_that_cannot_be_used_is_noticed_before_the_training(
+    checkerboard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "train", lambda *_: pytest.fail("it trains"))
+    nowhere = f"unix://{tmp_path}/nowhere.sock"
+    with pytest.raises(JobError, match="is not reachable"):
+        demo.run_demo(checkerboard, check=True, port=8000, home=tmp_path, redis_url=nowhere, seed=0)
+
+
+def test_the_demo_keeps_its_things_where_its_redis_does(
+    checkerboard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: object, home: Path) -> None:
+        raise JobError(str(home))
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(demo, "connect", stop)
+    with pytest.raises(JobError, match=f"^{tmp_path}/mmgrec$"):
+        demo.run_demo(checkerboard, check=True, port=8000, home=demo.DEFAULT_HOME, redis_url=None, seed=0)
+
+
+@pytest.mark.parametrize("user_id", ["user-00", "o'neil", 'a "b" $(c) `d`'])
+def test_the_curl_line_is_what_a_shell_takes(dataset, capsys: pytest.CaptureFixture[str], user_id: str) -> None:
+    object.__setattr__(dataset, "user_ids", (user_id, "b", "c"))
+    demo._show(dataset, user_id, "http://127.0.0.1:8000", answer("item-01"), {})
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  curl ")]
+    assert json.loads(shlex.split(line)[-1]) == {"user_id": user_id, "n": demo.NUM_ITEMS}
+
+
+def test_the_way_on_names_what_differs_from_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo.sys, "executable", str(tmp_path / ".venv/bin/python"))
+    monkeypatch.delenv("MMGREC_REDIS_URL", raising=False)
+    default, open_url = demo.resolve_home(demo.DEFAULT_HOME), "redis://db:6379/1"
+    for home, redis_url, more in [
+        (default, None, ""),
+        (tmp_path / "a home", None, f" --home '{tmp_path}/a home'"),
+        (default, open_url, f" --redis-url {open_url}"),
+        (default, "redis://:secret@db:6379/1", " --redis-url YOUR_REDIS_URL"),
+    ]:
+        demo._show_how_to_go_on("demo-x", home, redis_url, "http://127.0.0.1:8003")
+        out = capsys.readouterr().out
+        assert f"\n  .venv/bin/python -m service --namespace demo-x{more} --port 8003\n" in out
+        assert f"\n  .venv/bin/python -m offline releases --namespace demo-x{more}\n" in out
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize(
+    ("environment", "arguments", "expected"),
+    [
+        ({}, [], "demo"),
+        ({"DATA": "x", "PORT": "1", "HOME_DIR": "y", "ARGS": "z"}, [], "demo"),
+        ({"CHECK": "1"}, [], "demo --check"),
+        (
+            {"DATA": "x"},
+            ["DATA=a b", "CHECK=1", "PORT=9", "HOME_DIR=h"],
+            'demo --data "a b" --check --port "9" --home "h"',
+        ),
+        ({}, ["CHECK=0"], "demo"),
+    ],
+)
+def test_make_demo_takes_from_the_environment_nothing_but_check(
+    environment: dict[str, str], arguments: list[str], expected: str
+) -> None:
+    """Dry runs: whatever else the environment holds is not for us."""
+    given = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    told = subprocess.run(
+        ["make", "-n", "demo", *arguments],
+        cwd=ROOT,
+        env=given | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines()[-1].split("-m offline ")[1].split() == expected.split()
 
 
 def test_an_answer_of_another_release_or_of_a_fallback_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_users_with_held_out_items_are_ranked_by_the_protocol(small: Dataset) ->
     decoder = LastItemDecoder()
     found = rank_users(decoder, small, "test", beam_width=25)
     assert found.users.tolist() == [0, 2]
-    assert decoder.asked == [([0, 1, 2, 3], [0, 1, 2, 3], 25), ([5, 5, 5], [5, 5, 5], 25)]  # train + valid, left out
+    assert decoder.asked == [([0, 1, 2, 3], [0, 1, 2, 3], 25), ([5], [5], 25)]  # train + valid, left out
     assert found.items[0, :4].tolist() == [4, 5, 6, 7]
     assert found.items[1, :3].tolist() == [4, 6, 3]
     rank_users(decoder, small, "valid", beam_width=25)
@@ -89,7 +89,7 @@ def test_a_leaf_that_is_no_item_counts_as_illegal(small: Dataset, monkeypatch: p
     nonsense = Decoded(np.array([[34, 2] + [-1] * 18]), np.zeros((1, 20)), np.zeros((1, 20)))
     monkeypatch.setattr(decoder, "decode", lambda *_, **__: nonsense)
     found = rank_users(decoder, small, "test", beam_width=20, max_users=1)
-    assert found.items[0, :3].tolist() == [NUM_ITEMS, 2, -1]
+    assert found.items[0, :3].tolist() == [2, NUM_ITEMS, -1]  # equal scores: what is no item stands behind
     assert evaluate(found, small, "test")["illegal"] == 1
 
 
@@ -184,3 +184,15 @@ def test_the_trained_run_knows_the_two_tastes(dataset: Dataset, run: RunFolder) 
         remaining = 30 - len(dataset.histories("test").of(int(user)))
         assert (rankings.items[row, :remaining] % 2 == user % 2).all()
         assert user in rankings.items[row, :remaining]  # the withheld diagonal
+
+
+def test_equal_scores_are_ordered_by_item_id(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = LastItemDecoder()
+    rows = np.array([[7, 3, 12, 9] + [-1] * 16])
+    leaves = np.where(rows >= 0, decoder.row_to_leaf[rows], -1)
+    score = np.array([[2, 1, 1, 1] + [-9] * 16], np.float32)
+    monkeypatch.setattr(decoder, "decode", lambda *_, **__: Decoded(leaves, 10 * score, score))
+    found = rank_users(decoder, small, "test", beam_width=20, max_users=1)
+    by_id = sorted((3, 9, 12), key=lambda row: small.item_ids[row])
+    assert found.items[0, :5].tolist() == [7, *by_id, -1]
+    assert found.log_prob[0, :5].tolist() == [20, 10, 10, 10, -90]

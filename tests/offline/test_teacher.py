@@ -104,3 +104,10 @@ def test_a_node_without_any_mass_gives_zeros_and_no_nan() -> None:
     children = child_log_probs(torch.zeros(1, 3, 4), torch.arange(3).unsqueeze(0), level)
     found = teacher.child_probabilities(1, teacher.draw(mass, 1).running, children)
     assert found[0].sum(1).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution() -> None:
+    teacher = make_teacher(random_trie(4, 0))
+    found = teacher.probabilities(torch.tensor([0, 1]), torch.tensor([[0, 1, 2, 3], [0, 1, 2, -1]]))
+    np.testing.assert_allclose(found.numpy(), [[0.25] * 4, [0, 0, 0, 1]])
+    assert teacher.draw(found, 6).leaves.shape == (2, 6)

@@ -60,7 +60,7 @@ def test_a_run_says_everything_about_itself(run: RunFolder, dataset: Dataset) ->
 def test_onnx_answers_like_torch(run: RunFolder) -> None:
     parity = run.read_json("parity.json")
     assert parity["users"] == 60
-    assert parity["identical_lists"] == 1.0
+    assert parity["same_lists"] == 1.0
     assert parity["max_score_difference"] <= 1e-4
 
 

@@ -52,7 +52,8 @@ def test_by_eye() -> None:
     assert [starts.tolist() for starts in trie.child_start] == [[0, 2], [0, 1, 3], [0, 2, 3, 4]]
     assert [tokens.tolist() for tokens in trie.tokens] == [[0, 2], [1, 0, 3], [0, 3, 0, 4]]
     assert trie.leaf_to_row.tolist() == [2, 0, 3, 1]
-    assert [starts.tolist() for starts in trie.leaf_starts()] == [[0, 4], [0, 2, 4], [0, 2, 3, 4]]
+    assert [starts.tolist() for starts in trie.leaf_starts()] == [[0, 4], [0, 2, 4], [0, 2, 3, 4], [0, 1, 2, 3, 4]]
+    assert trie.row_to_leaf()[trie.leaf_to_row].tolist() == [0, 1, 2, 3]
     assert (trie.num_levels, trie.num_items, trie.widths) == (3, 4, (2, 2, 2))
     assert {array.dtype for array in trie.arrays().values()} == {np.dtype(np.int32)}
     assert trie.num_bytes == 4 * sum(array.size for array in trie.arrays().values())

@@ -1,0 +1,63 @@
+"""Catalogues of a few items train with the recipes as they are, but for fewer steps; every form of training runs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from offline.artefacts import Catalogue
+from offline.assign import assign_rec_ids
+from offline.dataset import Dataset
+from offline.recipes import RECIPES, Recipe
+from offline.train import item_features
+from offline.train_generator import train_generator
+from offline.train_graph_rqvae import train_graph_rqvae
+from service.contract.trie import build_trie
+
+
+def short(recipe: Recipe, **graph: Any) -> Recipe:
+    return replace(
+        recipe,
+        graph=replace(recipe.graph, num_steps=24, num_quantizer_steps=24, **graph),
+        generator=replace(recipe.generator, num_steps=3),
+    )
+
+
+def train_shortly(dataset: Dataset, recipe: Recipe) -> tuple[Catalogue, torch.nn.Module]:
+    torch.manual_seed(0)
+    trained = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe)
+    rec_ids, space, _ = assign_rec_ids(trained.model, trained.items, dataset, recipe.rec_ids)
+    catalogue = Catalogue(build_trie(rec_ids, space), space, trained.users, trained.items)
+    return catalogue, train_generator(dataset, catalogue, recipe)
+
+
+def random_dataset(make_dataset: Callable[..., Dataset], num_items: int, **options: Any) -> Dataset:
+    random = np.random.default_rng(num_items)
+    lists = [random.choice(num_items, min(num_items, 4), replace=False).tolist() for _ in range(30)]
+    return make_dataset(lists, [[]] * 30, [[]] * 30, num_items=num_items, **options)
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "standard"])
+@pytest.mark.parametrize("num_items", [1, 2, 5, 12, 20, 40])
+def test_a_few_items_are_enough(make_dataset: Callable[..., Dataset], num_items: int, recipe: str) -> None:
+    dataset = random_dataset(make_dataset, num_items)
+    catalogue, _ = train_shortly(dataset, short(RECIPES[recipe](dataset, 0)))
+    assert catalogue.trie.num_items == num_items
+
+
+@pytest.mark.parametrize("form", [{"quantization": "two_stage"}, {"quantization": "joint"}])
+@pytest.mark.parametrize("loss", ["softmax", "bpr"])
+def test_every_form_of_training_runs(make_dataset: Callable[..., Dataset], form: dict[str, str], loss: str) -> None:
+    dataset = random_dataset(make_dataset, 40)
+    catalogue, generator = train_shortly(dataset, short(RECIPES["tiny"](dataset, 0), collaborative_loss=loss, **form))
+    assert torch.isfinite(catalogue.items).all()
+    assert all(torch.isfinite(weight).all() for weight in generator.parameters())
+
+
+def test_an_ordered_history_of_the_whole_catalogue(make_dataset: Callable[..., Dataset]) -> None:
+    dataset = make_dataset([[0, 1, 2]] * 4, [[]] * 4, [[]] * 4, num_items=3, has_time=True)
+    _, generator = train_shortly(dataset, short(RECIPES["tiny"](dataset, 0)))
+    assert all(torch.isfinite(weight).all() for weight in generator.parameters())
