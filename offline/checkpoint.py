@@ -1,6 +1,7 @@
 """Checkpoints that describe themselves: configuration as JSON beside weights as safetensors, loaded strictly."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -59,7 +60,8 @@ def _rebuild(
     if set(raw) != known:
         odd = sorted(set(raw) ^ known)
         raise BadInputError(
-            f"checkpoint {name} has another configuration than this version ({odd}); train the run again"
+            f"checkpoint {name} has another configuration than this version ({odd}); "
+            "remove the run and train the run again"
         )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
     try:
@@ -68,11 +70,16 @@ def _rebuild(
         raise BadInputError(f"checkpoint {name}: its configuration builds nothing ({error}); train again") from error
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in weights.items()}
-    for key in sorted(expected.keys() | found.keys()):
-        if expected.get(key) != found.get(key):
+    for key in sorted(expected.keys() ^ found.keys()):
+        problem = f"has a tensor {key} that this version does not know" if key in found else f"lacks the tensor {key}"
+        raise BadInputError(
+            f"checkpoint {name} {problem}; it was trained by another version: remove the run and train again"
+        )
+    for key in sorted(expected):
+        if expected[key] != found[key]:
             raise BadInputError(
-                f"checkpoint {name}: {key} has shape {found.get(key)} in the weights, its configuration asks for "
-                f"{expected.get(key)}; the two files do not belong together, train the run again"
+                f"checkpoint {name}: {key} has shape {found[key]} in the weights, its configuration asks for "
+                f"{expected[key]}; the two files do not belong together, train the run again"
             )
     module.load_state_dict(weights, strict=True)
     return module.eval()
@@ -81,6 +88,6 @@ def _rebuild(
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all: a killed job leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
     temporary.replace(path)

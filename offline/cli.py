@@ -1,6 +1,7 @@
 """The map of the jobs: `python -m offline --help`. Flags are alike in every job."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,8 +91,10 @@ def evaluate(
 
     folder = RunFolder(run)
     folder.require("decoder")
-    require_same_dataset(folder, data)
+    if predictions is not None:
+        _require_writable(predictions)
     dataset = load_dataset(data, seed=folder.read_json("run.json")["recipe"]["seed"])  # else it meets its training data
+    require_same_dataset(folder, data)
     metrics, rankings = evaluate_run(dataset, folder, split)
     if predictions is not None:
         write_predictions(rankings, dataset, predictions)
@@ -103,24 +106,26 @@ def evaluate(
 def publish(run: Run, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
     """Publish a finished run as a release and activate it. Prints the version as JSON."""
     from offline.publish import publish as publish_run
-    from offline.redis_connection import connect, job_lock
+    from offline.redis_connection import connect, job_lock, named_errors
     from offline.run_folder import RunFolder
 
     folder = RunFolder(run)
     folder.require("metrics")
     keys, client = _keys(namespace), connect(redis_url, home)
-    with job_lock(client, keys, "publish"):
+    with named_errors(keys), job_lock(client, keys, "publish"):
         _print({"version": publish_run(folder, ReleaseStore(client, keys))})
 
 
 @cli.command()
 def releases(home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
     """List the releases of a namespace, newest last, and which one is active. Prints JSON."""
-    from offline.redis_connection import connect
+    from offline.redis_connection import connect, named_errors
 
-    store = ReleaseStore(connect(redis_url, home), _keys(namespace))
-    active = store.active_version()
-    listed = [{**_describe(store, version), "active": version == active} for version in store.versions()]
+    keys = _keys(namespace)
+    store = ReleaseStore(connect(redis_url, home), keys)
+    with named_errors(keys):
+        active = store.active_version()
+        listed = [{**_describe(store, version), "active": version == active} for version in store.versions()]
     _print({"releases": listed})
 
 
@@ -132,11 +137,11 @@ def rollback(
     namespace: Namespace = "mmgrec",
 ) -> None:
     """Serve an earlier release again: one pointer, no data is written. Prints the version as JSON."""
-    from offline.redis_connection import connect, job_lock
+    from offline.redis_connection import connect, job_lock, named_errors
 
     keys, client = _keys(namespace), connect(redis_url, home)
     store = ReleaseStore(client, keys)
-    with job_lock(client, keys, "publish"):
+    with named_errors(keys), job_lock(client, keys, "publish"):
         try:
             target = version or store.parent_of_active()
             store.activate(target)
@@ -152,10 +157,12 @@ def load_histories(
     """Write a dataset's histories into Redis for the service. Replaces those of the dataset's users. Prints JSON."""
     from offline.dataset import load_dataset
     from offline.load_histories import load_histories as load_all
-    from offline.redis_connection import connect
+    from offline.redis_connection import connect, job_lock, named_errors
 
     dataset = load_dataset(data)
-    _print({"users": load_all(dataset, connect(redis_url, home), _keys(namespace))})
+    keys, client = _keys(namespace), connect(redis_url, home)
+    with named_errors(keys), job_lock(client, keys, "load-histories"):
+        _print({"users": load_all(dataset, client, keys)})
 
 
 @cli.command("stop-redis")
@@ -176,11 +183,15 @@ def demo(
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     seed: Seed = 0,
+    recipe: Annotated[
+        Literal["tiny", "standard"] | None,
+        typer.Option("--recipe", metavar="<name>", help="tiny (default for the shop) or standard (for a dataset)."),
+    ] = None,
 ) -> None:
     """Everything at once: data, training, publishing, the service, and a first answer."""
     from offline.demo import run_demo
 
-    run_demo(data, check=check, port=port, home=home, redis_url=redis_url, seed=seed)
+    run_demo(data, check=check, port=port, home=home, redis_url=redis_url, seed=seed, recipe=recipe)
 
 
 def _describe(store: ReleaseStore, version: str) -> dict[str, Any]:
@@ -195,6 +206,22 @@ def _describe(store: ReleaseStore, version: str) -> dict[str, Any]:
         "dataset": manifest.dataset,
         "recall@20": manifest.metrics.get("recall@20"),
     }
+
+
+def _require_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work that fills it."""
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            raise OSError("it is not a file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        trial = target.with_name(f"{target.name}.{os.getpid()}.part")
+        trial.touch()
+        trial.unlink()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        raise BadInputError(
+            f"--predictions {path} cannot be written ({error}); give the path of a parquet file"
+        ) from error
 
 
 def _keys(namespace: str) -> RedisKeys:

@@ -157,6 +157,7 @@ def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int
             "score": pl.Series(rankings.score[row, column], dtype=pl.Float32),
         }
     )
+    path = path.resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -22,8 +23,6 @@ from service.decoder import OUTPUT_NAMES, input_names
 
 OPSET = 18
 DENSE_WEIGHT = "dense_weight"
-PLACEHOLDER_WEIGHT = 0.7
-"""Exported first: the exporter removes a factor of 1 or 0, and with it the constant that holds the weight."""
 EXPORTED_WEIGHT = 0.5
 """Stands in the graph during the export: the exporter folds a factor of 0 or 1 away, and its constant with it."""
 
@@ -95,7 +94,7 @@ def _at_least_two(tensor: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """The exporter talks on every channel; its errors still come as exceptions."""
     root = logging.getLogger()
     level = root.level

@@ -44,6 +44,22 @@ def without_password(url: str) -> str:
 
 
 @contextmanager
+def named_errors(keys: RedisKeys) -> Iterator[None]:
+    """What Redis refuses inside becomes one line with the namespace and the cure.
+
+    Raises:
+        JobError: Redis answered a command with an error.
+    """
+    try:
+        yield
+    except redis.ResponseError as error:
+        cure = "see what the server says"
+        if "WRONGTYPE" in str(error):
+            cure = "a key of another type is in it: take another --namespace, or remove that key"
+        raise JobError(f"Redis refused a command in namespace {keys.namespace} ({error}); {cure}") from error
+
+
+@contextmanager
 def job_lock(client: redis.Redis, keys: RedisKeys, job: str) -> Iterator[None]:
     """One writer per namespace, with a lease that ends by itself if the job dies.
 

@@ -1,13 +1,16 @@
 """The folder of one run: where each stage puts its output, and which stages are finished.
 
-A stage is finished when it stands in `stages.json`, which is written after the stage's files. A killed job therefore
-resumes at the first stage that did not finish.
+A stage is finished when it stands in `stages.json`, which is written after the stage's files, and these are still what
+it left (sha256). A killed job therefore resumes at the first stage that did not finish, and training a damaged run
+again mends it.
 """
 
 import hashlib
 import json
+import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offline.checkpoint import write_json
-from offline.errors import BadInputError
+from offline.errors import BadInputError, LockedError
 from offline.recipes import Recipe
 
 
@@ -31,6 +34,47 @@ class RunFolder:
         self.generator = folder / "generator"
         self.decoder = folder / "decoder.onnx"
         self._stages = folder / "stages.json"
+        self._passed: list[str] = []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder and hold it for one job; the lock ends with the process. Windows has no such lock.
+
+        Raises:
+            BadInputError: the folder cannot be made or opened.
+            LockedError: another process trains in it.
+        """
+        self._make()
+        if sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        try:
+            held = os.open(self.folder, os.O_RDONLY)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LockedError(
+                    f"another process trains in {self.folder}; wait for it or take another --run"
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+            yield
+        finally:
+            os.close(held)
+
+    def _make(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> BadInputError:
+        return BadInputError(f"{self.folder} cannot be the folder of a run ({error}); give another --run")
 
     def begin(self, recipe: Recipe, dataset_fingerprint: str, dataset: str) -> None:
         """Start or resume a run.
@@ -38,36 +82,74 @@ class RunFolder:
         Raises:
             BadInputError: the folder holds a run of another recipe or other data, or cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInputError(f"{self.folder} cannot be the folder of a run ({error}); give another --run") from error
+        self._make()
+        for left in self.folder.glob("*.part"):  # by a writer that was killed
+            left.unlink(missing_ok=True)
         wanted = {"recipe": asdict(recipe), "dataset": dataset, "dataset_sha256": dataset_fingerprint}
         wanted = json.loads(json.dumps(wanted))  # tuples become lists, as they will come back
         path = self.folder / "run.json"
         if path.exists():
             found = self.read_json("run.json")
-            differing = sorted(key for key in wanted if found.get(key) != wanted[key])
+            differing = _differences(found, {**wanted, "dataset": found.get("dataset")})  # its name may change
             if differing:
+                more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
                 raise BadInputError(
-                    f"{self.folder} holds a run that differs in {differing}; take another --run or remove that folder"
+                    f"{self.folder} holds a run that differs in {differing[0]}{more}; another version of MMGRec may "
+                    "have other defaults; take another --run or remove that folder"
                 )
         write_json(path, wanted)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[bool]:
-        """Yields whether the stage has to be done; when its body ends without an error it counts as finished."""
-        seconds = self.stage_seconds()
-        if name in seconds:
+    def stage(self, name: str, files: Sequence[str] = ()) -> Iterator[bool]:
+        """Yields whether the stage has to be done; when its body ends without an error it counts as finished.
+
+        A job enters its stages in their order. One that has to be done makes all that it has not entered yet
+        unfinished, because they would build on what the earlier attempt left.
+
+        Args:
+            name: the stage.
+            files: names of the files that it leaves in the folder; it is done again when one of them has changed.
+        """
+        finished = self._finished()
+        if name in self._passed:
+            del self._passed[self._passed.index(name) :]
+        if name in finished and self._is_whole(finished[name], files):
+            self._passed.append(name)
             yield False
             return
+        kept = {passed: finished[passed] for passed in self._passed if passed in finished}
+        if kept != finished:
+            write_json(self._stages, kept)
         started = time.monotonic()
         yield True
-        write_json(self._stages, {**seconds, name: round(time.monotonic() - started, 3)})
+        seconds = round(time.monotonic() - started, 3)
+        digests = {file: _sha256(self.folder / file) for file in files}
+        write_json(self._stages, {**kept, name: {"seconds": seconds, "sha256": digests}})
+        self._passed.append(name)
 
     def stage_seconds(self) -> dict[str, float]:
         """Finished stages and how long each took, in seconds."""
+        finished = self._finished()
+        try:
+            return {
+                name: float(entry["seconds"] if isinstance(entry, dict) else entry) for name, entry in finished.items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._unreadable(self._stages.name, error) from error
+
+    def _finished(self) -> dict[str, Any]:
+        """What `stages.json` says of each finished stage: seconds and digests, or (first version) the seconds alone."""
         return self.read_json(self._stages.name) if self._stages.exists() else {}
+
+    def _is_whole(self, entry: Any, files: Sequence[str]) -> bool:
+        """Whether the files of a finished stage are there and, where digests were written, unchanged."""
+        digests = entry.get("sha256") if isinstance(entry, dict) else None
+        if not isinstance(digests, dict):
+            return all((self.folder / name).is_file() for name in files)
+        try:
+            return all(_sha256(self.folder / name) == digests.get(name) for name in files)
+        except OSError:
+            return False
 
     def require(self, stage: str) -> None:
         """Refuse a run in which a stage is not finished.
@@ -90,7 +172,12 @@ class RunFolder:
         try:
             return dict(json.loads((self.folder / name).read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise BadInputError(f"{self.folder / name} cannot be read ({error}); train the run again") from error
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: Exception) -> BadInputError:
+        """Files of a stage are made again by training; those that say what was trained are not."""
+        cure = f"remove {self.folder} and " if name in ("run.json", self._stages.name) else ""
+        return BadInputError(f"{self.folder / name} cannot be read ({error}); {cure}train the run again")
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the run's JSON files, whole or not at all."""
@@ -98,7 +185,8 @@ class RunFolder:
 
     def save_arrays(self, name: str, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Write arrays as `<name>.npz`."""
-        np.savez(self.folder / f"{name}.npz", allow_pickle=False, **arrays)
+        named: dict[str, Any] = dict(arrays)  # else mypy takes them for the argument `allow_pickle`
+        np.savez(self.folder / f"{name}.npz", **named)
 
     def load_arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Read arrays of `<name>.npz`.
@@ -111,7 +199,7 @@ class RunFolder:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
         except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise BadInputError(f"{path} cannot be read ({error}); train the run again") from error
+            raise self._unreadable(path.name, error) from error
 
 
 def fingerprint(folder: Path) -> str:
@@ -120,6 +208,23 @@ def fingerprint(folder: Path) -> str:
     files = [folder / "interactions.parquet", folder / "items.parquet", *sorted((folder / "features").glob("*.npy"))]
     for path in files:
         digest.update(path.name.encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(bytes.fromhex(_sha256(path)))
     return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
+    """Every leaf in which two JSON values differ: `recipe.generator.num_steps: 1200 there, 1500 asked`."""
+    if there == asked:
+        return []
+    if not (isinstance(there, dict) and isinstance(asked, dict)):
+        return [f"{name}: {there!r} there, {asked!r} asked"]
+    return [
+        line
+        for key in sorted(there.keys() | asked.keys())
+        for line in _differences(there.get(key), asked.get(key), f"{name}.{key}".lstrip("."))
+    ]

@@ -1,7 +1,7 @@
 """Text vectors for items that come with titles or categories but without features: hashed TF-IDF, then SVD (LSA).
 
 No model to download and nothing to fit but one matrix, so the first run works on any machine. A dataset that has
-`features/` is better served by those (`python -m offline encode`).
+`features/` is served by those instead.
 """
 
 from collections.abc import Sequence

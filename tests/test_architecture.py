@@ -111,6 +111,12 @@ def test_offline_is_kept_from_every_module_of_the_service_but_its_decoder() -> N
     assert modules - {"service.decoder", "service.cuda"} == {name for name in listed if name.startswith("service.")}
 
 
+def test_no_document_has_a_placeholder_left() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert len(documents) >= 6
+    assert [relative(path) for path in documents if "@@" in path.read_text(encoding="utf-8")] == []
+
+
 def test_one_onnxruntime_is_installed() -> None:
     """Both distributions write the same package; whichever came last wins, and removing either breaks the other."""
     names = {distribution.metadata["Name"].lower().replace("_", "-") for distribution in metadata.distributions()}

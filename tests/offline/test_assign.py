@@ -131,7 +131,9 @@ def test_the_report_by_eye(dataset: Dataset, items: torch.Tensor) -> None:
 
 def test_items_that_all_look_alike_fail_loudly(dataset: Dataset, items: torch.Tensor) -> None:
     model = quantizing_model(items)
-    with pytest.raises(CollapsedRecIdsError, match=r"level 0 uses 25% of its 4 codes for 60 items .* the floor is 50%: take a recipe"):
+    with pytest.raises(
+        CollapsedRecIdsError, match=r"level 0 uses 25% of its 4 codes for 60 items .* the floor is 50%: take a recipe"
+    ):
         assign_rec_ids(model, items[:1].repeat(60, 1), dataset, SETTINGS)
 
 

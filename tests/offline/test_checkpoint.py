@@ -75,15 +75,20 @@ def test_a_configuration_that_builds_nothing_is_refused(stem: Path, change: dict
 @pytest.mark.parametrize("raw", [{"num_levels": 3}, {"num_levels": 3, "codebook_size": 5, "dim": 4, "depth": 2}])
 def test_a_configuration_of_another_version_is_refused(stem: Path, raw: dict[str, int]) -> None:
     stem.with_suffix(".json").write_text(json.dumps(raw))
-    with pytest.raises(BadInputError, match=r"another configuration than this version.*train the run again"):
+    with pytest.raises(
+        BadInputError, match=r"another configuration than this version.*remove the run and train the run again"
+    ):
         load(stem)
 
 
 def test_loading_is_strict_about_tensors(stem: Path) -> None:
     weights = load(stem).state_dict()
-    for changed in (weights | {"extra": torch.zeros(2)}, {"codebooks": weights["codebooks"]}):
+    for changed, named in (
+        (weights | {"extra": torch.zeros(2)}, "has a tensor extra that this version does not know"),
+        ({"codebooks": weights["codebooks"]}, "lacks the tensor initialised"),
+    ):
         Path(f"{stem}.safetensors").write_bytes(save(changed))
-        with pytest.raises(BadInputError, match=r"(extra|initialised) has shape.*None"):
+        with pytest.raises(BadInputError, match=f"{named}; it was trained by another version: remove the run and"):
             load(stem)
 
 
@@ -115,3 +120,12 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [found.name for found in path.parent.iterdir()] == ["report.json"]
+
+
+def test_two_processes_never_share_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(Path, "replace", lambda path, target: seen.append(path.name))
+    for pid in (1, 2):
+        monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
+        write_json(tmp_path / "report.json", {})
+    assert seen == ["report.json.1.part", "report.json.2.part"]

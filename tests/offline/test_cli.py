@@ -1,6 +1,7 @@
 """`python -m offline`: the map of the jobs, and every bad input as an exit code and one line with the cure."""
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import redis
 import typer
 
 from offline import train as train_module
 from offline.__main__ import main
 from offline.cli import cli
 from offline.recipes import tiny
+from offline.redis_connection import job_lock
 from offline.run_folder import RunFolder
+from service.contract.redis_keys import RedisKeys
 
 ROOT = Path(__file__).parents[2]
 JOBS = typer.main.get_command(cli).commands  # type: ignore[attr-defined]
@@ -98,7 +102,41 @@ def test_no_such_run_and_a_run_that_is_not_finished(
 def test_another_run_stands_in_the_folder(job, trained: tuple[Path, Path], own_run: RunFolder) -> None:
     ended = job("train", "--data", trained[0], "--run", own_run.folder, "--recipe", "tiny", "--seed", "1")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "holds a run that differs in ['recipe']; take another --run or remove that folder" in ended.err
+    assert "holds a run that differs in recipe.seed: 0 there, 1 asked; another version" in ended.err
+    assert "take another --run or remove that folder" in ended.err
+
+
+@pytest.mark.parametrize("missing", ["", "items.parquet"])
+def test_evaluate_without_the_dataset(job, checkerboard: Path, run: RunFolder, tmp_path: Path, missing: str) -> None:
+    data = tmp_path / "data"
+    if missing:
+        shutil.copytree(checkerboard, data)
+        (data / missing).unlink()
+    ended = job("evaluate", "--data", data, "--run", run.folder)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith(f"error: {data / missing}: no such f")
+
+
+def test_a_key_of_another_type_names_the_namespace(job, run: RunFolder, redis_url: str, namespace: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(RedisKeys(namespace).active, "a string")
+    for name, *more in (("releases",), ("rollback",), ("publish", "--run", run.folder)):
+        ended = job(name, *more, "--redis-url", redis_url, "--namespace", namespace)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+        assert f"Redis refused a command in namespace {namespace} (WRONGTYPE" in ended.err
+        assert "a key of another type is in it: take another --namespace" in ended.err
+
+
+def test_one_load_of_histories_at_a_time(job, checkerboard: Path, redis_url: str, namespace: str) -> None:
+    call = ("load-histories", "--data", checkerboard, "--redis-url", redis_url, "--namespace", namespace)
+    keys = RedisKeys(namespace)
+    with redis.Redis.from_url(redis_url) as client:
+        with job_lock(client, keys, "load-histories"):
+            ended = job(*call)
+            assert (ended.code, ended.out) == (4, "")
+            assert f"another load-histories runs in namespace {namespace}" in ended.err
+            assert not client.exists(keys.history("user-00"))
+        assert job(*call).result == {"users": 60}
 
 
 @pytest.mark.parametrize("name", ["publish", "releases", "rollback", "load-histories"])
@@ -120,12 +158,16 @@ def test_a_namespace_that_cannot_be_used(job, redis_url: str) -> None:
 def test_collapsed_rec_ids_end_the_job_with_1(job, checkerboard: Path, tmp_path: Path, monkeypatch) -> None:
     def hardly_trained(dataset, seed):
         recipe = tiny(dataset, seed)
-        return replace(recipe, graph=replace(recipe.graph, num_steps=20, num_quantizer_steps=1))
+        return replace(
+            recipe,
+            graph=replace(recipe.graph, num_steps=20, num_quantizer_steps=1),
+            rec_ids=replace(recipe.rec_ids, min_code_usage=1.0),
+        )
 
     monkeypatch.setitem(train_module.RECIPES, "tiny", hardly_trained)
     ended = job("train", "--data", checkerboard, "--run", tmp_path / "run", "--recipe", "tiny")
     assert (ended.code, ended.out) == (1, "")
-    assert "use fewer codes or train the quantizer longer" in ended.err.splitlines()[-1]
+    assert "fewer codes, or train the quantizer longer" in ended.err.splitlines()[-1]
     assert "Traceback" not in ended.err
 
 

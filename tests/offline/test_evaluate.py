@@ -175,6 +175,28 @@ def test_at_most_fifty_predictions_a_user(make_dataset, tmp_path: Path) -> None:
     assert table["item_id"].to_list() == [f"item-{row:02d}" for row in range(7, 57)]
 
 
+def test_predictions_are_written_whole_or_not_at_all(
+    make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = np.zeros((1, 1), np.float32)
+    one = Rankings(users=np.array([0]), items=np.array([[1]]), log_prob=score, score=score)
+    made, path = make_dataset([[]], [[]], [[0]], num_items=2), tmp_path / "predictions.parquet"
+    (tmp_path / "link").symlink_to(path)
+    write_predictions(one, made, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    whole = path.read_bytes()
+
+    def die(frame: pl.DataFrame, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", die)
+    with pytest.raises(KeyboardInterrupt):
+        write_predictions(one, made, path)
+    assert path.read_bytes() == whole
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["link", "predictions.parquet"]
+
+
 def test_the_trained_run_knows_the_two_tastes(dataset: Dataset, run: RunFolder) -> None:
     metrics, rankings = evaluate_run(dataset, run, "test")
     assert (metrics["illegal"], metrics["duplicates"], metrics["seen"]) == (0, 0, 0)
@@ -196,3 +218,16 @@ def test_equal_scores_are_ordered_by_item_id(small: Dataset, monkeypatch: pytest
     by_id = sorted((3, 9, 12), key=lambda row: small.item_ids[row])
     assert found.items[0, :5].tolist() == [7, *by_id, -1]
     assert found.log_prob[0, :5].tolist() == [20, 10, 10, 10, -90]
+
+
+@pytest.mark.parametrize("where", ["", "file/predictions.parquet", "/dev/null", "/proc/predictions.parquet"])
+def test_predictions_that_cannot_be_written_are_refused_before_the_work(
+    job, checkerboard: Path, run: RunFolder, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr("offline.train.evaluate_run", lambda *_: pytest.fail("scored"))
+    ended = job("evaluate", "--data", checkerboard, "--run", run.folder, "--predictions", tmp_path / where)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith(f"error: --predictions {tmp_path / where} cannot be written (")
+    assert "give the path of a parquet file" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -36,10 +36,10 @@ def test_the_history_is_capped_and_the_seen_set_is_not(client: redis.Redis, keys
     assert client.zcard(keys.seen("user-00")) == number
 
 
-def test_an_item_that_came_back_is_seen_when_it_came_last(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
+def test_an_item_that_came_back_counts_where_it_came_first(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
     load_histories(make_dataset([[0, 1, 0]], [[]], [[]], num_items=2, has_time=True), client, keys)
-    assert client.lrange(keys.history("user-00"), 0, -1) == ["item-00", "item-01", "item-00"]
-    assert client.zrange(keys.seen("user-00"), 0, -1) == ["item-01", "item-00"]
+    assert client.lrange(keys.history("user-00"), 0, -1) == ["item-01", "item-00"]
+    assert client.zrange(keys.seen("user-00"), 0, -1) == ["item-00", "item-01"]
 
 
 def test_loading_again_replaces_what_the_dataset_knows_and_nothing_else(
@@ -53,6 +53,22 @@ def test_loading_again_replaces_what_the_dataset_knows_and_nothing_else(
         load_histories(dataset, client, keys)
     assert client.lrange(keys.history("user-00"), 0, -1) == client.zrange(keys.seen("user-00"), 0, -1) == ["item-01"]
     assert client.lrange(keys.history("stranger"), 0, -1) == ["kept"]
+
+
+def test_a_user_is_never_without_history_meanwhile(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
+    """Deleting and writing stand in one transaction, as the server saw it."""
+    with client.monitor() as monitor:
+        load_histories(make_dataset([[0], [1]], [[], []], [[], []], num_items=2), client, keys)
+        client.echo("end")
+        seen: list[tuple[str, str]] = []
+        for command in monitor.listen():
+            name = command["command"].split()[0].upper()
+            if name == "ECHO":
+                break
+            seen.append((f"{command['client_address']}:{command['client_port']}", name))
+    mine = next(address for address, name in seen if name == "RPUSH")
+    names = [name for address, name in seen if address == mine]
+    assert names[names.index("MULTI") :] == ["MULTI", *["DEL", "RPUSH", "ZADD"] * 2, "EXEC"]
 
 
 def test_many_users_go_in_pieces(

@@ -7,7 +7,7 @@ import redis
 
 from offline import redis_connection
 from offline.errors import JobError, LockedError
-from offline.redis_connection import connect, job_lock, without_password
+from offline.redis_connection import connect, job_lock, named_errors, without_password
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import RedisServerError
 
@@ -98,6 +98,21 @@ def test_a_private_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch
 
 def test_what_of_a_url_is_shown() -> None:
     assert without_password("redis://u:p@h:1/0") == without_password("redis://h:1/0?password=p") == "redis://h:1/0"
+
+
+def test_what_redis_refuses_is_one_line_with_the_namespace(client: redis.Redis, namespace: str) -> None:
+    keys = RedisKeys(namespace)
+    client.set(keys.active, "a string")
+    with (
+        pytest.raises(JobError, match=rf"namespace {namespace} \(WRONGTYPE.*key of another type.*another --namespace"),
+        named_errors(keys),
+    ):
+        client.hgetall(keys.active)
+    with (
+        pytest.raises(JobError, match=rf"namespace {namespace} \(unknown command.*see what the server says"),
+        named_errors(keys),
+    ):
+        client.execute_command("BAKE")
 
 
 def test_one_writer_at_a_time(client: redis.Redis, namespace: str) -> None:
