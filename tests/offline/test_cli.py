@@ -16,6 +16,7 @@ import typer
 from offline import train as train_module
 from offline.__main__ import main
 from offline.cli import cli
+from offline.errors import CollapsedRecIdsError
 from offline.recipes import tiny
 from offline.redis_connection import job_lock
 from offline.run_folder import RunFolder
@@ -156,18 +157,20 @@ def test_a_namespace_that_cannot_be_used(job, redis_url: str) -> None:
 
 
 def test_collapsed_rec_ids_end_the_job_with_1(job, checkerboard: Path, tmp_path: Path, monkeypatch) -> None:
+    """That hardly trained codebooks collapse is for `test_assign`."""
+
     def hardly_trained(dataset, seed):
         recipe = tiny(dataset, seed)
-        return replace(
-            recipe,
-            graph=replace(recipe.graph, num_steps=20, num_quantizer_steps=1),
-            rec_ids=replace(recipe.rec_ids, min_code_usage=1.0),
-        )
+        return replace(recipe, graph=replace(recipe.graph, num_steps=20, num_quantizer_steps=1))
+
+    def collapsed(*_: object) -> None:
+        raise CollapsedRecIdsError("level 1 uses 25% of its 4 codes: take a recipe with fewer codes")
 
     monkeypatch.setitem(train_module.RECIPES, "tiny", hardly_trained)
+    monkeypatch.setattr(train_module, "assign_rec_ids", collapsed)
     ended = job("train", "--data", checkerboard, "--run", tmp_path / "run", "--recipe", "tiny")
     assert (ended.code, ended.out) == (1, "")
-    assert "fewer codes, or train the quantizer longer" in ended.err.splitlines()[-1]
+    assert ended.err.splitlines()[-1].endswith("take a recipe with fewer codes")
     assert "Traceback" not in ended.err
 
 
