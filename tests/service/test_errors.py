@@ -87,7 +87,8 @@ def test_a_wrong_field_is_named_with_its_value_and_limit(
 @pytest.mark.parametrize("field", ["user_id", "request_id", "n", "no_such_\ud800"])
 def test_a_lone_surrogate_is_a_wrong_value_like_any_other(service: httpx.Client, field: str) -> None:
     content = json.dumps({"user_id": "a"} | {field: "\ud800"})  # as \ud800, which is legal JSON
-    error_of(service.post("/recommend", content=content, headers={"Content-Type": "application/json"}), 422)
+    error = error_of(service.post("/recommend", content=content, headers={"Content-Type": "application/json"}), 422)
+    assert error["code"] == "validation_failed"
 
 
 def test_many_wrong_fields_are_counted_not_listed(service: httpx.Client) -> None:

@@ -181,6 +181,7 @@ def test_an_unreadable_pointer_is_no_end(
     wait_for(lambda: own_service.get("/health/ready").json()["reasons"] == ["broken_release"])
     publish("v2")
     wait_for(lambda: own_service.get("/info").json()["release"]["version"] == "v2")
+    assert own_service.get("/health/ready").status_code == 200
 
 
 def test_without_a_url_the_private_redis_of_home_is_used_and_restarted(
