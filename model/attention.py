@@ -1,15 +1,23 @@
 """Attention layers of the generator.
 
-Letters: B = batch, S = slots of the encoder (learned slot + history), A = heads, E = width of a head, D = A · E.
+Letters: B = batch, S = slots of the encoder (learned slot + history), W = prefixes (beams, or targets in training),
+A = heads, E = width of a head, D = A · E. Positions come as rows [B · S, D] or [B · W, D]: a matrix is what a product
+with a weight is fastest on, in training and in the exported graph.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 NEGATIVE = -1e9
 """A finite floor in place of minus infinity: a row that is masked whole must not become NaN."""
+
+
+def floor_of(dtype: torch.dtype) -> float:
+    """`NEGATIVE`, or the lowest number where the dtype does not reach it (float16)."""
+    return max(NEGATIVE, torch.finfo(dtype).min)
 
 
 class RelationAwareSelfAttention(nn.Module):
@@ -17,7 +25,8 @@ class RelationAwareSelfAttention(nn.Module):
 
     Scores are `(Q Kᵀ + Q_u K_uᵀ) / √E`, the output is `A (V + V_u)`. The paper forms `W_u = MLP(h_u) W`; here
     `MLP(h_u)` gives one factor per channel, which holds the one-scalar form of the authors' code as a special case, and
-    `Q_u, K_u, V_u` have a projection of their own. Concatenating `[Q; Q_u]` and `[K; K_u]` makes it one product.
+    `Q_u, K_u, V_u` have a projection of their own. `[Q; Q_u]` and `[K; K_u]` side by side in every head make it one
+    product, and the factors of `Q_u` and `K_u` multiply each other, so one side carries both.
     """
 
     def __init__(self, dim: int, num_heads: int) -> None:
@@ -28,32 +37,41 @@ class RelationAwareSelfAttention(nn.Module):
         self.user_gate = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, 3 * dim))
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, user: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, rows: Tensor, user: Tensor, bias: Tensor) -> Tensor:
         """Attend.
 
         Args:
-            x: [B, S, D].
+            rows: [B · S, D].
             user: [B, D], the user's vector.
-            mask: bool [B, S], False = empty slot.
-            bias: [A, S, S] added to the scores, or None for a set.
+            bias: added to the scores; any shape that broadcasts to [B, A, S, S] and ends in S.
 
         Returns:
-            [B, S, D].
+            [B · S, D].
         """
-        q, k, v = self.shared(x).chunk(3, dim=-1)
-        q_user, k_user, v_user = (self.relation(x) * self.user_gate(user).unsqueeze(1)).chunk(3, dim=-1)
-        queries = torch.cat([self._heads(q), self._heads(q_user)], dim=-1)  # (B, A, S, 2E)
-        keys = torch.cat([self._heads(k), self._heads(k_user)], dim=-1)
-        scores = queries @ keys.transpose(-1, -2) / math.sqrt(x.shape[-1] // self.num_heads)
-        if bias is not None:
-            scores = scores + bias
-        scores = scores.masked_fill(~mask[:, None, None, :], NEGATIVE)
-        weights = scores.softmax(dim=-1)
-        mixed = weights @ self._heads(v + v_user)  # (B, A, S, E)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        slots, dim = bias.shape[-1], rows.shape[-1]
+        heads = (self.num_heads, dim // self.num_heads)
+        gate = self.user_gate(user).view(-1, 1, 3, *heads)
+        factor = gate[:, :, 0] * gate[:, :, 1]
+        factor = torch.cat([torch.ones_like(factor), factor], dim=-1)  # (B, 1, A, 2E)
+        queries = self._side_by_side(rows, 0).view(-1, slots, self.num_heads, 2 * heads[1]) * factor
+        keys = self._side_by_side(rows, 1).view(-1, slots, self.num_heads, 2 * heads[1])
+        scores = queries.transpose(1, 2) @ keys.permute(0, 2, 3, 1) / math.sqrt(heads[1])
+        weights = (scores + bias).softmax(dim=-1)
+        shared = F.linear(rows, self.shared.weight[2 * dim :], self.shared.bias[2 * dim :]).view(-1, slots, *heads)
+        relation = F.linear(rows, self.relation.weight[2 * dim :]).view(-1, slots, *heads)
+        values = (shared + relation * gate[:, :, 2]).transpose(1, 2)
+        return self.out((weights @ values).transpose(1, 2).reshape(-1, dim))
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def _side_by_side(self, rows: Tensor, part: int) -> Tensor:
+        """Shared and relation projection (0 = query, 1 = key), next to each other in every head: [B · S, 2D].
+
+        The weights are put together here and not stored so: a graph folds that away, and each keeps its own start.
+        """
+        heads = (3, self.num_heads, -1)
+        shared, relation = self.shared.weight.unflatten(0, heads)[part], self.relation.weight.unflatten(0, heads)[part]
+        bias = self.shared.bias.unflatten(0, heads)[part]
+        weight = torch.cat([shared, relation], dim=1).flatten(0, 1)
+        return F.linear(rows, weight, torch.cat([bias, torch.zeros_like(bias)], dim=1).flatten())
 
 
 class RelationBias(nn.Module):
@@ -99,19 +117,25 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys [B, A, E, S] and values [B, A, S, E] of encoder states [B, S, D]."""
-        keys, values = self.key_value(memory).chunk(2, dim=-1)
-        heads = (self.num_heads, -1)
-        return keys.unflatten(-1, heads).permute(0, 2, 3, 1), values.unflatten(-1, heads).transpose(1, 2)
+    def remember(self, rows: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+        """Keys [B, A, E, S] and values [B, A, S, E] of encoder states [B · S, D]."""
+        weights, biases = self.key_value.weight.chunk(2), self.key_value.bias.chunk(2)
+        keys, values = (
+            F.linear(rows, weight, bias).view(-1, slots, self.num_heads, rows.shape[-1] // self.num_heads)
+            for weight, bias in zip(weights, biases, strict=True)
+        )
+        return keys.permute(0, 2, 3, 1), values.transpose(1, 2)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Attend from x [B, P, D] (P positions or beams) to the remembered history with mask bool [B, S]."""
-        queries = self.query(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, A, P, E)
-        scores = queries @ keys / math.sqrt(x.shape[-1] // self.num_heads)
-        scores = scores.masked_fill(~mask[:, None, None, :], NEGATIVE)
-        weights = scores.softmax(dim=-1)
-        return self.out((weights @ values).transpose(1, 2).flatten(2))
+    def forward(self, rows: Tensor, keys: Tensor, values: Tensor, bias: Tensor, width: int) -> Tensor:
+        """Attend from rows [B · W, D] (W = `width` beams) to the remembered history; bias [B, 1, 1, S]."""
+        queries = self.query(rows).view(-1, width, self.num_heads, keys.shape[2]).transpose(1, 2)  # (B, A, W, E)
+        scores = queries @ keys / math.sqrt(keys.shape[2])
+        weights = (scores + bias).softmax(dim=-1)
+        return self.out((weights @ values).transpose(1, 2).reshape(-1, rows.shape[-1]))
+
+
+Positions = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values [R, A, E] of every position of R prefixes."""
 
 
 class PrefixSelfAttention(nn.Module):
@@ -126,20 +150,27 @@ class PrefixSelfAttention(nn.Module):
         self.projection = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, cache: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, rows: Tensor, earlier: Positions) -> tuple[Tensor, Positions]:
         """Attend from the newest position to itself and all earlier ones.
 
         Args:
-            x: [B, W, D], the newest position of each of W prefixes.
-            cache: keys and values [B, W, P, A, E] of the P earlier positions; None at the first.
+            rows: [R, D], the newest position of each of R prefixes.
+            earlier: the positions before; empty at the first, which has nothing but itself to attend to.
 
         Returns:
-            [B, W, D] and the cache with the new position appended.
+            [R, D] and the positions with the new one appended.
         """
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in self.projection(x).chunk(3, dim=-1))
-        keys, values = key.unsqueeze(2), value.unsqueeze(2)
-        if cache is not None:
-            keys, values = torch.cat([cache[0], keys], dim=2), torch.cat([cache[1], values], dim=2)
-        scores = (query.unsqueeze(2) * keys).sum(-1) / math.sqrt(query.shape[-1])  # (B, W, P + 1, A)
-        weights = scores.softmax(dim=2).unsqueeze(-1)
-        return self.out((weights * values).sum(2).flatten(2)), (keys, values)
+        key, value = self._project(rows, 1), self._project(rows, 2)
+        positions = (*earlier, (key, value))
+        if not earlier:
+            return self.out(value.view(rows.shape)), positions
+        query = self._project(rows, 0)
+        scores = torch.cat([(query * keys).sum(-1, keepdim=True) for keys, _ in positions], dim=-1)
+        weights = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1).split(1, dim=-1)  # P of [R, A, 1]
+        mixed = [weight * values for weight, (_, values) in zip(weights, positions, strict=True)]
+        return self.out(sum(mixed[1:], mixed[0]).view(-1, rows.shape[-1])), positions
+
+    def _project(self, rows: Tensor, part: int) -> Tensor:
+        """Query (0), key (1) or value (2): [R, A, E]. A product for each: no copy to take them apart."""
+        weight, bias = self.projection.weight.chunk(3)[part], self.projection.bias.chunk(3)[part]
+        return F.linear(rows, weight, bias).view(-1, self.num_heads, rows.shape[-1] // self.num_heads)

@@ -1,33 +1,51 @@
 """The whole trie-constrained beam search as one graph: encode once, write level after level, rescore, sort.
 
-No Python runs between steps and no control flow is exported; the trie and the item vectors are inputs, so a new
-catalogue needs no new export. Beam width and the widest node of each level enter as the *lengths* of small index
-inputs, so one file serves every tier.
+No Python runs between steps and no control flow is exported; the trie, the item vectors and the tables of filters are
+inputs, so a new catalogue needs no new export. Beam width and the widest node of each level enter as the *lengths* of
+small index inputs, so one file serves every tier.
 
-Letters: B = batch, W = beam width, K = widest node of a level, M = padded number of dead nodes of a level,
-F = columns of an item vector, N = items.
+Log-probabilities, their sums and scores are float32 whatever the generator's dtype.
+
+Letters: B = batch, W = beam width, K = widest node of a level, M = padded length of a level's node list, C = slots for
+filters, F = columns of an item vector, N = items.
 """
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import NEGATIVE
-from model.generator import Cache, Generator, Memory
-from model.trie_softmax import TrieLevel, child_log_probs
+from model.generator import Cache, Generator
+from model.trie_softmax import ChildLogProbs, TrieLevel, child_log_probs
 
 ALIVE_FLOOR = NEGATIVE / 2
 """Sums of log-probabilities above this are real; below, a dead or padded candidate was chosen."""
 
 
+class Constraints(NamedTuple):
+    """What a batch may enter, beside the catalogue itself (service.constraints makes it).
+
+    Attributes:
+        filter_slots: int64 [B], the filter of each request: a row of the tables in `allowed`.
+        only_listed: bool [B, 1]; True: the lists name the only nodes that may be entered, False: those that may not.
+        listed: for every level int32 [B, M], node numbers at the depth that the level leads to, padded with -1.
+        allowed: for every level bool [C, nodes + K]: does the filter in slot c leave anything below the node?
+    """
+
+    filter_slots: Tensor
+    only_listed: Tensor
+    listed: tuple[Tensor, ...]
+    allowed: tuple[Tensor, ...]
+
+
 class Beams(NamedTuple):
-    """W partial Rec-IDs per request: node number, token written last, log-probability so far, liveness. All [B, W]."""
+    """W partial Rec-IDs per request, best first: node, token written last, log-probability so far; all [B, W]."""
 
     nodes: Tensor
     tokens: Tensor
     log_probs: Tensor
-    alive: Tensor
 
 
 class BeamDecoder(nn.Module):
@@ -49,9 +67,9 @@ class BeamDecoder(nn.Module):
         self,
         history: Tensor,
         beam_slots: Tensor,
+        constraints: Constraints,
         item_vectors: Tensor,
         leaf_to_row: Tensor,
-        dead: tuple[Tensor, ...],
         levels: tuple[TrieLevel, ...],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decode a batch.
@@ -59,83 +77,91 @@ class BeamDecoder(nn.Module):
         Args:
             history: int64 [B, H], item rows, newest first, -1 = empty slot.
             beam_slots: int64 [W] = 0 .. W - 1; its length is the beam width.
+            constraints: filters, exclusions and candidates.
             item_vectors: [N, F].
-            leaf_to_row: int [N].
-            dead: for every level int64 [B, M, 2]: (node, index among its children) of children that may not be
-                entered, padded with node -1.
+            leaf_to_row: int32 [N].
             levels: the trie arrays of every level.
 
         Returns:
             leaf positions int64 [B, W] (-1 = dead slot), `log_prob` [B, W] and `score` [B, W], best score first.
         """
-        mask = history >= 0
-        vectors = item_vectors[history.clamp(min=0)]
-        memory = self.generator.encode(vectors, mask)
-        beams, cache = self._first_level(memory, beam_slots, dead[0], levels[0])
-        for number in range(1, self.generator.num_levels):
-            logits, cache = self.generator.step(number, beams.tokens, memory, cache)
-            beams, parents = _advance(beams, logits, beam_slots, dead[number], levels[number])
-            cache = _follow(cache, parents)
+        memory = self.generator.encode(F.embedding(history.clamp(min=0), item_vectors), history >= 0)
+        root = torch.zeros_like(memory.state[:, :1], dtype=history.dtype)  # a history may have no slot at all
+        beams, cache = Beams(root, root, torch.zeros_like(memory.state[:, :1], dtype=torch.float32)), None
+        for number, level in enumerate(levels):
+            logits, cache = self.generator.step(number, beams.tokens if number else None, memory, cache)
+            beams, parents = _advance(beams, logits.float(), number, level, constraints, beam_slots)
+            cache = _follow(cache, parents) if number else cache
         return self._rescore(beams, memory.state, item_vectors, leaf_to_row)
-
-    def _first_level(self, memory: Memory, beam_slots: Tensor, dead: Tensor, level: TrieLevel) -> tuple[Beams, Cache]:
-        logits, cache = self.generator.step(0, None, memory, None)
-        zeros = torch.zeros_like(logits[:, :, 0], dtype=torch.long)
-        root = Beams(zeros, zeros, torch.zeros_like(logits[:, :, 0]), zeros == 0)
-        beams, parents = _advance(root, logits, beam_slots, dead, level)
-        return beams, _follow(cache, parents)
 
     def _rescore(
         self, beams: Beams, state: Tensor, item_vectors: Tensor, leaf_to_row: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = leaf_to_row[beams.nodes].long()
-        keys = self.generator.item_keys(item_vectors[rows])  # (B, W, F)
-        dense = (keys @ state.unsqueeze(-1)).squeeze(-1) * self.generator.dense_scale.exp()
-        score = (beams.log_probs + self.dense_weight * dense).masked_fill(~beams.alive, 2 * NEGATIVE)
+        rows = leaf_to_row.gather(0, beams.nodes.flatten())
+        keys = self.generator.item_keys(F.embedding(rows, item_vectors)).view(*beams.nodes.shape, state.shape[-1])
+        dense = (keys @ state.unsqueeze(-1)).squeeze(-1).float() * self.generator.dense_scale.float().exp()
+        alive = beams.log_probs > ALIVE_FLOOR
+        score = torch.where(alive, beams.log_probs + self.dense_weight * dense, 2 * NEGATIVE)
         score, order = score.sort(dim=-1, descending=True)
-        leaves = beams.nodes.masked_fill(~beams.alive, -1).gather(-1, order)
+        leaves = torch.where(alive, beams.nodes, -1).gather(-1, order)
         return leaves, beams.log_probs.gather(-1, order), score
 
 
-def _advance(beams: Beams, logits: Tensor, beam_slots: Tensor, dead: Tensor, level: TrieLevel) -> tuple[Beams, Tensor]:
-    """The W best children of all beams, and which beam each came from (int64 [B, W])."""
+def _advance(
+    beams: Beams, logits: Tensor, number: int, level: TrieLevel, constraints: Constraints, beam_slots: Tensor
+) -> tuple[Beams, Tensor]:
+    """The W best children of all beams, and the row among [B · W] rows that each came from (int64 [B · W])."""
+    batch, width = logits.shape[0], beam_slots.shape[0]
     children = child_log_probs(logits, beams.nodes, level)
-    totals = (beams.log_probs.unsqueeze(-1) + children.log_probs).masked_fill(~children.exists, NEGATIVE)
-    totals = totals.masked_fill(~beams.alive.unsqueeze(-1), NEGATIVE)
-    totals = totals.flatten(1).masked_fill(_dead_children(beams, dead, level), NEGATIVE)
+    totals = beams.log_probs.unsqueeze(-1) + children.log_probs
+    totals = _filter(totals, children, constraints.filter_slots, constraints.allowed[number]).flatten(1)
     # TopK fails when k exceeds the axis: W candidates that are dead from the start stand behind the real ones.
-    padding = torch.full_like(beam_slots, NEGATIVE, dtype=totals.dtype).expand(totals.shape[0], -1)
-    log_probs, chosen = torch.cat([totals, padding], dim=-1).topk(beam_slots.shape[0], dim=-1)
-    alive = log_probs > ALIVE_FLOOR
-    chosen = chosen.masked_fill(~alive, 0)
-    parents = chosen // level.slots.shape[0]
+    padding = torch.full_like(beam_slots, NEGATIVE, dtype=totals.dtype).expand(batch, -1)
+    totals = torch.cat([totals, padding], dim=-1)
+    totals = _apply_list(totals, children, constraints.listed[number], constraints.only_listed, beam_slots)
+    log_probs, chosen = totals.topk(width, dim=-1)
+    chosen = torch.where(log_probs > ALIVE_FLOOR, chosen, 0)
+    parents = torch.div(chosen, level.slots.shape[0], rounding_mode="trunc")
+    rows = (parents + torch.arange(batch, device=parents.device).unsqueeze(1) * width).flatten()
     nodes = children.nodes.flatten(1).gather(-1, chosen)
-    return Beams(nodes, level.tokens[nodes].long(), log_probs, alive), parents
+    tokens = level.tokens.gather(0, nodes.flatten()).view(-1, width)
+    return Beams(nodes, tokens, log_probs), rows
 
 
-def _dead_children(beams: Beams, dead: Tensor, level: TrieLevel) -> Tensor:
-    """Mask bool [B, W · K] of the children that a request's exclusions have killed.
+def _filter(totals: Tensor, children: ChildLogProbs, slots: Tensor, allowed: Tensor) -> Tensor:
+    """Only children below which the request's filter leaves something: [B, W, K]."""
+    at = children.nodes + (slots * allowed.shape[1]).view(-1, 1, 1)
+    return torch.where(allowed.flatten().gather(0, at.flatten()).view(totals.shape), totals, NEGATIVE)
 
-    Every dead child finds the beam that stands on its parent by comparison (M · W), so the cost follows the number of
-    exclusions and never the catalogue.
+
+def _apply_list(totals: Tensor, children: ChildLogProbs, listed: Tensor, only: Tensor, beam_slots: Tensor) -> Tensor:
+    """Close the listed children, or all others where `only` is set.
+
+    Every listed node finds the beam whose children it is among by comparison (M · W), so the cost follows the list and
+    never the catalogue. What stands nowhere goes to the first padding slot, which is dead anyway.
+
+    Args:
+        totals: [B, W · K + padding].
+        children: of the W beams.
+        listed: int32 [B, M].
+        only: bool [B, 1].
+        beam_slots: int64, 0 .. W - 1 and perhaps more.
     """
-    num_beams, width = beams.nodes.shape[1], level.slots.shape[0]
-    standing = beams.nodes.masked_fill(~beams.alive, -2)
-    on_parent = dead[:, :, :1] == standing.unsqueeze(1)  # (B, M, W); at most one True per row
-    beam_number = torch.arange(1, num_beams + 1, device=dead.device, dtype=torch.float32)
-    found = (on_parent.float() @ beam_number).long()  # (B, M), 0 = no beam stands there
+    num_beams, width = children.nodes.shape[1], children.nodes.shape[2]
     outside = num_beams * width
-    position = torch.where(found > 0, (found - 1) * width + dead[:, :, 1], outside)
-    empty = torch.zeros(dead.shape[0], 1, device=dead.device).expand(-1, outside + 1)
-    return empty.scatter(1, position, 1.0)[:, :outside] > 0
+    wanted = listed.unsqueeze(-1)  # (B, M, 1)
+    first, end = children.first.int().transpose(1, 2), children.end.int().transpose(1, 2)  # (B, 1, W)
+    offset = (beam_slots[:num_beams] * width).int() - first
+    # Dead beams stand on node 0 and sort behind the living: the smallest position is the living beam's.
+    to_position = torch.where((wanted >= first) & (wanted < end), offset, outside + 1).amin(-1)
+    position = (to_position + listed).clamp(max=outside).long()
+    updates = torch.where(only, totals.gather(1, position), NEGATIVE)
+    return torch.where(only, NEGATIVE, totals).scatter(1, position, updates)
 
 
-def _follow(cache: Cache, parents: Tensor) -> Cache:
-    """Reorder the cached prefix positions [B, W, ...] so that every beam has those of the beam that it came from."""
-    batch, num_before = cache[0][0].shape[0], cache[0][0].shape[1]
-    flat = (torch.arange(batch, device=parents.device).unsqueeze(1) * num_before + parents).flatten()
-
-    def pick(tensor: Tensor) -> Tensor:
-        return tensor.flatten(0, 1).index_select(0, flat).unflatten(0, (batch, -1))
-
-    return tuple((pick(keys), pick(values)) for keys, values in cache)
+def _follow(cache: Cache, rows: Tensor) -> Cache:
+    """Every beam takes the positions of the beam that it came from; the start is the same for all."""
+    return tuple(
+        (positions[0], *((keys.index_select(0, rows), values.index_select(0, rows)) for keys, values in positions[1:]))
+        for positions in cache
+    )

@@ -18,7 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.attention import CrossAttention, PrefixSelfAttention, RelationAwareSelfAttention, RelationBias
+from model.attention import (
+    CrossAttention,
+    Positions,
+    PrefixSelfAttention,
+    RelationAwareSelfAttention,
+    RelationBias,
+    floor_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +59,17 @@ class Memory(NamedTuple):
 
     Attributes:
         cross: keys [B, A, E, S] and values [B, A, S, E] of every decoder layer.
-        mask: bool [B, S].
+        bias: [B, 1, 1, S], added to attention scores: 0, or a floor at an empty slot.
         state: [B, F], unit norm: the history state of the dense term.
     """
 
     cross: tuple[tuple[Tensor, Tensor], ...]
-    mask: Tensor
+    bias: Tensor
     state: Tensor
 
 
-Cache = tuple[tuple[Tensor, Tensor], ...]
+Cache = tuple[Positions, ...]
+"""The positions written so far, of every decoder layer."""
 
 
 class EncoderLayer(nn.Module):
@@ -74,10 +82,10 @@ class EncoderLayer(nn.Module):
         self.feedforward = _feedforward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, user: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
-        """[B, S, D] to [B, S, D]."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), user, mask, bias))
-        return x + self.feedforward(x)
+    def forward(self, rows: Tensor, user: Tensor, bias: Tensor) -> Tensor:
+        """[B · S, D] to [B · S, D]; the arguments are those of the attention."""
+        rows = rows + self.dropout(self.attention(self.attention_norm(rows), user, bias))
+        return rows + self.feedforward(rows)
 
 
 class DecoderLayer(nn.Module):
@@ -93,13 +101,13 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, cross: tuple[Tensor, Tensor], mask: Tensor, cache: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One new position of W prefixes: [B, W, D] and the grown cache."""
-        attended, cache = self.self_attention(self.self_norm(x), cache)
-        x = x + self.dropout(attended)
-        x = x + self.dropout(self.cross_attention(self.cross_norm(x), *cross, mask))
-        return x + self.feedforward(x), cache
+        self, rows: Tensor, cross: tuple[Tensor, Tensor], bias: Tensor, earlier: Positions, width: int
+    ) -> tuple[Tensor, Positions]:
+        """One new position of W = `width` prefixes per request: [B · W, D] and all positions so far."""
+        attended, positions = self.self_attention(self.self_norm(rows), earlier)
+        rows = rows + self.dropout(attended)
+        rows = rows + self.dropout(self.cross_attention(self.cross_norm(rows), *cross, bias, width))
+        return rows + self.feedforward(rows), positions
 
 
 class Generator(nn.Module):
@@ -138,39 +146,51 @@ class Generator(nn.Module):
             vectors: [B, H, F], item vectors, newest first (any order for a set); what stands in empty slots is ignored.
             mask: bool [B, H], False = empty slot.
         """
-        items = self.item_projection(vectors) * mask.unsqueeze(-1)
-        user = self.user_projection(items.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
+        filled = mask.to(vectors.dtype)
+        items = self.item_projection(vectors) * filled.unsqueeze(-1)
+        user = self.user_projection(items.sum(1) / filled.sum(1, keepdim=True).clamp(min=1))
         x = torch.cat([self.empty_slot.expand(items.shape[0], 1, -1), items], dim=1)
-        mask = torch.cat([torch.ones_like(x[:, :1, 0], dtype=torch.bool), mask], dim=1)
-        bias = self.bias(x.shape[1]) if self.bias is not None else None
-        x = self.dropout(x)
+        slots = x.shape[1]
+        # The learned slot in front is never empty.
+        bias = F.pad((1 - filled) * floor_of(filled.dtype), (1, 0)).unsqueeze(1).unsqueeze(1)
+        relation = bias if self.bias is None else bias + self.bias(slots)
+        rows = self.dropout(x.view(-1, x.shape[-1]))
         for layer in self.encoder:
-            x = layer(x, user, mask, bias)
-        x = self.encoder_norm(x)
-        state = F.normalize(self.state_head(torch.cat([x[:, 0], user], dim=-1)), dim=-1)
-        cross = tuple(cast(DecoderLayer, layer).cross_attention.remember(x) for layer in self.decoder)
-        return Memory(cross, mask, state)
+            rows = layer(rows, user, relation)
+        rows = self.encoder_norm(rows)
+        own = rows.view(-1, slots, rows.shape[-1])[:, 0]
+        state = F.normalize(self.state_head(torch.cat([own, user], dim=-1)), dim=-1)
+        cross = tuple(cast(DecoderLayer, layer).cross_attention.remember(rows, slots) for layer in self.decoder)
+        return Memory(cross, bias, state)
 
     def step(self, level: int, tokens: Tensor | None, memory: Memory, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Logits of one level.
 
         Args:
             level: which level is written.
-            tokens: int64 [B, W], the tokens written at the level before; None at level 0, where W = 1.
+            tokens: int [B, W], the tokens written at the level before; None at level 0, where W = 1.
             memory: from `encode`.
             cache: from the step before; None at level 0.
 
         Returns:
             [B, W, vocabulary of the level] and the cache for the next step.
         """
-        first = tokens is None
-        x = self.start.expand(memory.mask.shape[0], 1, -1) if first else self.embeddings[level - 1](tokens)
-        x = self.dropout(x + self.level_embedding[level])
+        if tokens is None:
+            width, rows = 1, (self.start + self.level_embedding[level]).expand(memory.bias.shape[0], -1)
+        else:
+            width = tokens.shape[1]
+            rows = F.embedding(
+                tokens.flatten(), cast(nn.Embedding, self.embeddings[level - 1]).weight + self.level_embedding[level]
+            )
+            if level == 1 and cache is not None:
+                cache = _repeat(cache, width)
+        rows = self.dropout(rows)
         grown = []
         for number, layer in enumerate(self.decoder):
-            x, layer_cache = layer(x, memory.cross[number], memory.mask, None if cache is None else cache[number])
-            grown.append(layer_cache)
-        return self.heads[level](self.decoder_norm(x)), tuple(grown)
+            rows, positions = layer(rows, memory.cross[number], memory.bias, cache[number] if cache else (), width)
+            grown.append(positions)
+        logits = self.heads[level](self.decoder_norm(rows))
+        return logits.view(-1, width, logits.shape[-1]), tuple(grown)
 
     def item_keys(self, vectors: Tensor) -> Tensor:
         """Item side of the dense term: unit vectors [..., F] of item vectors [..., F]."""
@@ -179,6 +199,15 @@ class Generator(nn.Module):
     def dense_logits(self, state: Tensor, keys: Tensor) -> Tensor:
         """Scaled cosine of history states [B, F] and item keys [N, F]: [B, N]."""
         return state @ keys.T * self.dense_scale.exp()
+
+
+def _repeat(cache: Cache, width: int) -> Cache:
+    """The start, one row per request, for all W = `width` prefixes of each."""
+
+    def rows(start: Tensor) -> Tensor:
+        return start.unsqueeze(1).expand(-1, width, -1, -1).flatten(0, 1)
+
+    return tuple(tuple((rows(keys), rows(values)) for keys, values in positions) for positions in cache)
 
 
 def _feedforward(config: GeneratorConfig) -> nn.Sequential:

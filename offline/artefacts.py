@@ -12,7 +12,8 @@ from offline.run_folder import RunFolder
 from service.contract.manifest import ModelSettings
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import Trie, build_trie
-from service.decoder import BeamDecoder, DecoderError
+from service.decoder import BeamDecoder
+from service.onnx_session import DecoderError
 
 
 class Catalogue(NamedTuple):

@@ -103,6 +103,28 @@ def evaluate(
 
 
 @cli.command()
+def export(
+    data: Data,
+    run: Run,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        typer.Option("--precision", help="fp32; int8: faster on CPUs; fp16: for CUDA."),
+    ] = "fp32",
+) -> None:
+    """Export a finished run's decoder in another precision and score it. Prints the metrics and overlap as JSON."""
+    from offline.dataset import load_dataset
+    from offline.precision import export_run
+    from offline.run_folder import RunFolder
+    from offline.train import require_same_dataset
+
+    folder = RunFolder(run)
+    folder.require("metrics")
+    dataset = load_dataset(data, seed=folder.read_json("run.json")["recipe"]["seed"])
+    require_same_dataset(folder, data)
+    _print(export_run(dataset, folder, precision))
+
+
+@cli.command()
 def publish(run: Run, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
     """Publish a finished run as a release and activate it. Prints the version as JSON."""
     from offline.publish import publish as publish_run

@@ -14,6 +14,7 @@ from model.generator import Generator
 from offline import progress
 from offline.dataset import Dataset, Histories, item_table
 from offline.metrics import hits, ranking_metrics
+from service.constraints import ItemFilter
 from service.decoder import BeamDecoder, pad_histories
 
 IntArray = npt.NDArray[np.int64]
@@ -66,7 +67,8 @@ def rank_users(
     with progress.task(f"rank {split} users", len(users)) as task:
         for start in range(0, len(users), BATCH_USERS):
             batch = [histories.of(int(user)) for user in users[start : start + BATCH_USERS]]
-            leaves, log_prob, score = decoder.decode(batch, batch, beam_width=beam_width)
+            filters = [ItemFilter(excluded=rows) for rows in batch]
+            leaves, log_prob, score = decoder.decode(batch, filters, beam_width=beam_width)
             rows = leaf_to_row[np.clip(leaves, 0, decoder.num_items)]
             parts.append((np.where(leaves >= 0, rows, -1), log_prob, score))
             task.advance(steps=len(batch))

@@ -1,6 +1,7 @@
 """The trained generator as one ONNX file: the whole beam search, checked against torch before anybody gets it."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -13,13 +14,13 @@ from onnx import numpy_helper
 from torch import Tensor
 from torch.export import Dim
 
-from model.beam_decoder import BeamDecoder
+from model.beam_decoder import BeamDecoder, Constraints
 from model.generator import Generator
 from model.trie_softmax import TrieLevel
 from offline.errors import JobError
 from offline.trie_tensors import trie_levels
+from service.contract.decoder_graph import OUTPUT_NAMES, input_names
 from service.contract.trie import Trie
-from service.decoder import OUTPUT_NAMES, input_names
 
 OPSET = 18
 DENSE_WEIGHT = "dense_weight"
@@ -27,7 +28,9 @@ EXPORTED_WEIGHT = 0.5
 """Stands in the graph during the export: the exporter folds a factor of 0 or 1 away, and its constant with it."""
 
 
-def export_decoder(generator: Generator, trie: Trie, items: Tensor, dense_weight: float) -> bytes:
+def export_decoder(
+    generator: Generator, trie: Trie, items: Tensor, dense_weight: float, *, dtype: torch.dtype = torch.float32
+) -> bytes:
     """Export the beam search of a generator; batch, history, beam width and catalogue stay dynamic.
 
     Args:
@@ -35,29 +38,38 @@ def export_decoder(generator: Generator, trie: Trie, items: Tensor, dense_weight
         trie: any catalogue of the same levels, as an example.
         items: its item vectors, float32 [num_items, F].
         dense_weight: factor of the dense term in `score`.
+        dtype: of weights, item vectors and activations; float16 is for CUDA.
 
     Returns:
         The ONNX file (opset 18).
     """
-    decoder = BeamDecoder(generator, EXPORTED_WEIGHT).eval()
+    decoder = BeamDecoder(copy.deepcopy(generator).to(dtype), EXPORTED_WEIGHT).eval()
     auto = Dim.AUTO
     num_levels = generator.num_levels
     batch, history = 2, min(2, generator.config.max_history)
+    vectors, leaf_to_row = _at_least_two(items).to(dtype), _at_least_two(torch.from_numpy(trie.leaf_to_row))
+    levels = tuple(TrieLevel(*map(_at_least_two, level)) for level in trie_levels(trie))
     example = (
         torch.zeros(batch, history, dtype=torch.long),
         torch.arange(3),
-        _at_least_two(items),
-        _at_least_two(torch.from_numpy(trie.leaf_to_row)),
-        tuple(torch.full((batch, 2, 2), -1) for _ in range(num_levels)),
-        tuple(TrieLevel(*map(_at_least_two, level)) for level in trie_levels(trie)),
+        Constraints(
+            torch.zeros(batch, dtype=torch.long),
+            torch.zeros(batch, 1, dtype=torch.bool),
+            tuple(torch.full((batch, 2), -1, dtype=torch.int32) for _ in levels),
+            tuple(torch.ones(2, len(level.tokens), dtype=torch.bool) for level in levels),
+        ),
+        vectors,
+        leaf_to_row,
+        levels,
     )
+    by_level = tuple({0: auto, 1: auto} for _ in levels)
     shapes = (
         {0: auto, 1: auto},
         {0: auto},
+        Constraints({0: auto}, {0: auto}, by_level, by_level),  # type: ignore[arg-type]
         {0: auto},
         {0: auto},
-        tuple({0: auto, 1: auto} for _ in range(num_levels)),
-        tuple(TrieLevel({0: auto}, {0: auto}, {0: auto}) for _ in range(num_levels)),  # type: ignore[arg-type]
+        tuple(TrieLevel({0: auto}, {0: auto}, {0: auto}) for _ in levels),  # type: ignore[arg-type]
     )
     with _quiet():
         program = torch.onnx.export(

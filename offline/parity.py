@@ -7,15 +7,25 @@ import numpy.typing as npt
 import torch
 
 from model.beam_decoder import BeamDecoder as TorchBeamDecoder
+from model.beam_decoder import Constraints
 from offline.artefacts import Catalogue
 from offline.dataset import Dataset
 from offline.errors import JobError
 from offline.trie_tensors import trie_levels
-from service.contract.dead_nodes import DeadNodeFinder, pad_dead_nodes
-from service.decoder import BeamDecoder, pad_histories
+from service.constraints import ItemFilter
+from service.contract.decoder_graph import (
+    BEAM_SLOTS,
+    FILTER_SLOTS,
+    HISTORY,
+    ONLY_LISTED,
+    allowed_name,
+    listed_name,
+)
+from service.decoder import BeamDecoder
 
 MAX_SCORE_DIFFERENCE = 1e-4
 MIN_SAME_LISTS = 0.999
+BATCH_USERS = 256
 TIE = 1e-5
 """Candidates this close may change places (design, section 4, invariant 4)."""
 
@@ -30,7 +40,7 @@ class Parity:
 
 
 def check_parity(
-    torch_decoder: TorchBeamDecoder, decoder: BeamDecoder, catalogue: Catalogue, dataset: Dataset, max_users: int = 512
+    torch_decoder: TorchBeamDecoder, decoder: BeamDecoder, catalogue: Catalogue, dataset: Dataset, max_users: int = 3000
 ) -> Parity:
     """Decode the same users with both, their histories excluded.
 
@@ -39,11 +49,15 @@ def check_parity(
     """
     histories = dataset.histories("test")
     users = np.unique(np.linspace(0, dataset.num_users - 1, max_users).astype(np.int64))
-    batch = [histories.of(int(user)) for user in users]
     beam_width = decoder.settings.beam_widths[0]
-    served = decoder.decode(batch, batch, beam_width=beam_width)
-    leaves, score = decode_with_torch(torch_decoder, catalogue, batch, beam_width)
-    parity = compare(served.leaves, served.score, leaves, score)
+    parts = []
+    for start in range(0, len(users), BATCH_USERS):
+        batch = [histories.of(int(user)) for user in users[start : start + BATCH_USERS]]
+        filters = [ItemFilter(excluded=rows) for rows in batch]
+        served = decoder.decode(batch, filters, beam_width=beam_width)
+        leaves, _, score = decode_with_torch(torch_decoder, decoder, catalogue, batch, filters, beam_width)
+        parts.append((served.leaves, served.score, leaves, score))
+    parity = compare(*map(np.concatenate, zip(*parts, strict=True)))
     if parity.max_score_difference > MAX_SCORE_DIFFERENCE or parity.same_lists < MIN_SAME_LISTS:
         raise JobError(
             f"the exported decoder does not answer like torch: {parity}; the limits are {MAX_SCORE_DIFFERENCE} and "
@@ -75,19 +89,29 @@ def compare(
 
 @torch.no_grad()
 def decode_with_torch(
-    decoder: TorchBeamDecoder, catalogue: Catalogue, histories: list[np.ndarray], beam_width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The slow way: leaf positions and scores [B, W] from the torch module, each history's own items excluded."""
-    trie = catalogue.trie
-    row_to_leaf = trie.row_to_leaf()
-    finder = DeadNodeFinder(trie)
-    dead = pad_dead_nodes([finder.find(np.unique(row_to_leaf[rows])) for rows in histories], trie.num_levels)
-    leaves, _, score = decoder(
-        torch.from_numpy(pad_histories(histories, decoder.generator.config.max_history)),
-        torch.arange(beam_width),
+    torch_decoder: TorchBeamDecoder,
+    decoder: BeamDecoder,
+    catalogue: Catalogue,
+    histories: list[np.ndarray],
+    filters: list[ItemFilter],
+    beam_width: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The slow way: leaf positions, `log_prob` and `score` [B, W] by torch, from the arrays that `decoder` makes."""
+    arrays = decoder.inputs(histories, filters, beam_width) | decoder.constraints.static_inputs()
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    levels = range(catalogue.trie.num_levels)
+    answer = torch_decoder(
+        tensors[HISTORY],
+        tensors[BEAM_SLOTS],
+        Constraints(
+            tensors[FILTER_SLOTS],
+            tensors[ONLY_LISTED],
+            tuple(tensors[listed_name(level)] for level in levels),
+            tuple(tensors[allowed_name(level)] for level in levels),
+        ),
         catalogue.items,
-        torch.from_numpy(trie.leaf_to_row),
-        tuple(map(torch.from_numpy, dead)),
-        trie_levels(trie),
+        torch.from_numpy(catalogue.trie.leaf_to_row),
+        trie_levels(catalogue.trie),
     )
-    return leaves.numpy(), score.numpy()
+    leaves, log_prob, score = (part.numpy() for part in answer)
+    return leaves, log_prob, score

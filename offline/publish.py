@@ -12,9 +12,11 @@ from offline.artefacts import load_catalogue, load_settings, open_run_decoder
 from offline.checkpoint import load_checkpoint
 from offline.errors import BadInputError, GateRefusedError
 from offline.run_folder import RunFolder
+from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest
 from service.contract.release_store import ReleaseStore
+from service.onnx_session import DecoderError
 
 
 def publish(run: RunFolder, store: ReleaseStore) -> str:
@@ -77,17 +79,19 @@ def check_gate(run: RunFolder) -> dict[str, Any]:
         GateRefusedError: naming every reason.
     """
     decoder = open_run_decoder(run)
-    answer = decoder.decode(
-        [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], beam_width=decoder.settings.beam_widths[0]
-    )
+    beam_width = decoder.settings.beam_widths[0]
+    try:
+        answer = decoder.decode([np.zeros(0, np.int64)], [ItemFilter()], beam_width=beam_width)
+    except DecoderError as error:
+        raise GateRefusedError(f"the gate refused {run.folder}: {error}. The served release stays") from error
     metrics, parity = run.read_json("metrics.json"), run.read_json("parity.json")
-    num_expected = min(decoder.settings.beam_widths[0], decoder.num_items)
+    num_expected = min(beam_width, decoder.num_items)
     reasons = [f"{name} = {metrics[name]:g}, must be 0" for name in ("illegal", "duplicates", "seen") if metrics[name]]
-    if (answer.leaves >= 0).sum() != num_expected or not np.isfinite(answer.score[answer.leaves >= 0]).all():
+    if answer.alive.sum() != num_expected or not np.isfinite(answer.score[answer.alive]).all():
         reasons.append(f"an empty history must get {num_expected} items with finite scores")
     num_described = len(run.load_arrays("item_table")["items.train_count"])
     if num_described != decoder.num_items:
         reasons.append(f"the item table describes {num_described} items, the trie holds {decoder.num_items}")
     if reasons:
         raise GateRefusedError(f"the gate refused {run.folder}: {'; '.join(reasons)}. The served release stays")
-    return {"passed": True, "same_lists": parity["same_lists"], "items": decoder.num_items}
+    return {"passed": True, "items": decoder.num_items, **parity}

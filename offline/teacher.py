@@ -61,7 +61,7 @@ class Teacher:
     def child_probabilities(self, level: int, running: Tensor, children: ChildLogProbs) -> Tensor:
         """The teacher's conditional over the children of nodes at a level: [B, T, K], zero where there is no child."""
         starts = self._child_starts[level]
-        flat = children.nodes.flatten(1)
+        flat = children.nodes.flatten(1).long().clamp(max=len(starts) - 2)  # what does not exist is masked below
         mass = running.gather(1, starts[flat + 1]) - running.gather(1, starts[flat])
         mass = mass.view_as(children.nodes).clamp(min=0) * children.exists
         return (mass / mass.sum(-1, keepdim=True).clamp(min=1e-12)).float()

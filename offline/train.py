@@ -26,6 +26,8 @@ from offline.train_graph_rqvae import train_graph_rqvae
 from service.contract.manifest import ModelSettings
 from service.decoder import BeamDecoder
 
+DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
+METRICS_FILES = ("metrics.json",)
 FIT_USERS = 4000
 """Validation users that the dense weight is fitted on, at most."""
 
@@ -65,10 +67,10 @@ def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -
                 torch.manual_seed(recipe.seed)
                 generator = train_generator(dataset, catalogue, recipe)
                 save_checkpoint(generator, generator.config, run.generator)
-        with run.stage("decoder", ("decoder.onnx", "settings.json", "parity.json")) as todo:
+        with run.stage("decoder", DECODER_FILES) as todo:
             if todo:
                 _make_decoder(dataset, run, recipe, catalogue)
-        with run.stage("metrics", ("metrics.json",)) as todo:
+        with run.stage("metrics", METRICS_FILES) as todo:
             if todo:
                 metrics = evaluate_run(dataset, run, "test")[0]
                 run.write_json("metrics.json", {**metrics, "train_seconds": sum(run.stage_seconds().values())})

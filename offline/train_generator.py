@@ -106,10 +106,6 @@ class GeneratorLosses:
             logits, cache = self._generator.step(level, tokens, memory, cache)
             if level == 0:  # one prefix, the start, for all targets of a user
                 logits = logits.expand(-1, leaves.shape[1], -1)
-                cache = tuple(
-                    (k.expand(-1, leaves.shape[1], *k.shape[2:]), v.expand(-1, leaves.shape[1], *v.shape[2:]))
-                    for k, v in cache
-                )
             children = child_log_probs(logits, nodes, arrays)
             goal = self._teacher.child_probabilities(level, drawn.running, children)
             distilled = -(goal * children.log_probs).sum(-1)[counted].mean()
@@ -118,5 +114,5 @@ class GeneratorLosses:
             held_out = -children.log_probs.gather(-1, chosen).squeeze(-1)[real].sum() / real.sum().clamp(min=1)
             weight = self._settings.teacher_weight
             loss = loss + weight * distilled + (1 - weight) * held_out
-            nodes, tokens = taken, arrays.tokens[taken].long()
+            nodes, tokens = taken, arrays.tokens[taken]
         return loss

@@ -10,5 +10,5 @@ def trie_levels(trie: Trie) -> tuple[TrieLevel, ...]:
     """One `TrieLevel` per level of the Rec-ID."""
     return tuple(
         TrieLevel(torch.from_numpy(starts), torch.from_numpy(tokens), torch.arange(width))
-        for starts, tokens, width in zip(trie.child_start, trie.tokens, trie.widths, strict=True)
+        for starts, tokens, width in zip(trie.child_start, trie.padded_tokens(), trie.widths, strict=True)
     )

@@ -1,30 +1,41 @@
-"""The beam decoder on onnxruntime: one session, one `run` per batch, the catalogue bound once on the device.
+"""The beam decoder on onnxruntime: one `run` per batch, the catalogue bound once on the device.
 
-The service and `offline evaluate` use this same class, so what is scored is what is served. It owns the names of the
-graph's inputs and outputs; `offline.export` gives them to the graph.
+The service and `offline evaluate` use this same class, so what is scored is what is served.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from service.contract.dead_nodes import DeadNodeFinder, pad_dead_nodes
+from service.buckets import Bucket, default_buckets
+from service.constraints import BatchConstraints, ConstraintBuilder, ItemFilter
+from service.contract.decoder_graph import (
+    BEAM_SLOTS,
+    HISTORY,
+    ITEM_VECTORS,
+    LEAF_TO_ROW,
+    input_names,
+    trie_names,
+)
 from service.contract.manifest import ModelSettings
 from service.contract.trie import Trie
-from service.cuda import cuda_device_present
+from service.device import Device
+from service.onnx_session import (
+    Arrays,
+    DecoderError,
+    DynamicSession,
+    FixedSession,
+    fixed_dimensions,
+    memory_of,
+    open_session,
+)
 
 Int64Array = npt.NDArray[np.int64]
-Device = Literal["auto", "cpu", "cuda"]
 
-HISTORY, BEAM_SLOTS, ITEM_VECTORS, LEAF_TO_ROW = "history", "beam_slots", "item_vectors", "leaf_to_row"
-OUTPUT_NAMES = ("leaves", "log_prob", "score")
-
-
-class DecoderError(RuntimeError):
-    """A decoder that cannot be built as asked: no such device, or a graph that does not fit the release."""
+DEFAULT_TABLE_BYTES = 64 * 1024 * 1024
 
 
 class Decoded(NamedTuple):
@@ -40,22 +51,10 @@ class Decoded(NamedTuple):
     log_prob: npt.NDArray[np.float32]
     score: npt.NDArray[np.float32]
 
-
-def dead_name(level: int) -> str:
-    """Graph input with the dead children of a level."""
-    return f"dead_{level}"
-
-
-def trie_names(level: int) -> tuple[str, str, str]:
-    """Graph inputs with a level's child starts, tokens and child slots."""
-    return f"child_start_{level}", f"tokens_{level}", f"child_slots_{level}"
-
-
-def input_names(num_levels: int) -> list[str]:
-    """All graph inputs in the order in which the exported module takes them."""
-    dead = [dead_name(level) for level in range(num_levels)]
-    trie = [name for level in range(num_levels) for name in trie_names(level)]
-    return [HISTORY, BEAM_SLOTS, ITEM_VECTORS, LEAF_TO_ROW, *dead, *trie]
+    @property
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """Which slots hold an item: bool [batch, beam_width]."""
+        return self.leaves >= 0
 
 
 def pad_histories(histories: Sequence[Int64Array], max_history: int) -> Int64Array:
@@ -87,9 +86,12 @@ class BeamDecoder:
         settings: the release's model settings.
         device: "auto" takes CUDA when there is a device, else the CPU.
         threads: CPU threads of one run.
+        max_table_bytes: limit of the tables of category filters on the device.
+        buckets: shapes to prepare; None takes `default_buckets` on CUDA and none on the CPU, where they gain little.
 
     Raises:
-        DecoderError: CUDA is asked for and the session would run elsewhere, or the graph does not fit the arrays.
+        DecoderError: CUDA is asked for and the session would run elsewhere, the graph does not fit the arrays, or an
+            item vector is not finite.
     """
 
     def __init__(
@@ -101,89 +103,131 @@ class BeamDecoder:
         settings: ModelSettings,
         device: Device = "auto",
         threads: int = 1,
+        max_table_bytes: int = DEFAULT_TABLE_BYTES,
+        buckets: Iterable[Bucket] | None = None,
     ) -> None:
-        if item_vectors.shape != (trie.num_items, settings.vector_dim):
-            raise DecoderError(
-                f"item vectors have shape {item_vectors.shape}; the trie and the settings of the release need "
-                f"({trie.num_items}, {settings.vector_dim}); publish the run again"
-            )
+        _check_vectors(item_vectors, trie, settings)
         self.settings = settings
         self.num_items = trie.num_items
         self.row_to_leaf = trie.row_to_leaf()
-        self._dead_nodes = DeadNodeFinder(trie)
-        self._num_levels = trie.num_levels
-        self._session = _open_session(onnx, device, threads)
-        self.provider: str = self._session.get_providers()[0]
-        _check_inputs(self._session, trie.num_levels, settings.vector_dim)
-        self._bound = self._bind_catalogue(trie, item_vectors)
+        self.constraints = ConstraintBuilder(trie, max_table_bytes)
+        session = open_session(onnx, device, threads)
+        self.provider: str = session.get_providers()[0]
+        _check_inputs(session, trie.num_levels, settings.vector_dim)
+        catalogue = _catalogue_arrays(trie, item_vectors, session) | self.constraints.static_inputs()
+        memory = memory_of(session)
+        self._resident = {name: ort.OrtValue.ortvalue_from_numpy(array, memory) for name, array in catalogue.items()}
+        self._tables_shared = memory == "cpu"  # there a value is the array itself, and changes with it
+        self._dynamic = DynamicSession(session, self._resident)
+        if buckets is None:
+            buckets = default_buckets(settings) if memory == "cuda" else ()
+        self._fixed: list[tuple[Bucket, FixedSession]] = []
+        for bucket in sorted(buckets):
+            example = bucket.pad(self.inputs([np.empty(0, np.int64)], [ItemFilter()], bucket.beam_width))
+            fixed = fixed_dimensions(session, {**catalogue, **example})
+            opened = open_session(onnx, device, threads, fixed=fixed, cuda_graph=memory == "cuda")
+            shape = (bucket.batch, bucket.beam_width)
+            self._fixed.append((bucket, FixedSession(opened, self._resident, example, shape)))
 
-    def decode(self, histories: Sequence[Int64Array], excluded: Sequence[Int64Array], *, beam_width: int) -> Decoded:
-        """Search the best `beam_width` items of every request.
+    def decode(self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
+        """Search the best `beam_width` items of every request, in one run of the graph.
+
+        A batch with more different category filters than the tables hold (`max_table_bytes`) takes several runs.
 
         Args:
             histories: item rows of each request, oldest first, any length; the most recent `max_history` count.
-            excluded: item rows that must not be returned, of each request.
+            filters: what each request may be answered with.
             beam_width: beams kept per request.
 
         Raises:
             ValueError: no request, lists of different lengths, a beam width below 1, or a row outside the catalogue.
+            DecoderError: the model's scores are not finite.
         """
-        if not histories or len(histories) != len(excluded) or beam_width < 1:
+        if not histories or len(histories) != len(filters) or beam_width < 1:
             raise ValueError(
-                f"{len(histories)} histories, {len(excluded)} exclusion lists and beam_width={beam_width}: "
-                "give at least one history, one exclusion list for each, and a beam width of at least 1"
+                f"{len(histories)} histories, {len(filters)} filters and beam_width={beam_width}: "
+                "give at least one history, one filter for each, and a beam width of at least 1"
             )
-        for rows in histories:
-            self._leaves(rows)  # refuses rows outside the catalogue
-        dead = [self._dead_nodes.find(np.unique(self._leaves(rows))) for rows in excluded]
-        binding = self._session.io_binding()
-        for name, value in self._bound.items():
-            binding.bind_ortvalue_input(name, value)
-        binding.bind_cpu_input(HISTORY, pad_histories(histories, self.settings.max_history))
-        binding.bind_cpu_input(BEAM_SLOTS, np.arange(beam_width))
-        for level, array in enumerate(pad_dead_nodes(dead, self._num_levels)):
-            binding.bind_cpu_input(dead_name(level), array)
-        for name in OUTPUT_NAMES:
-            binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(binding)
-        return Decoded(*binding.copy_outputs_to_cpu())
+        capacity = self.constraints.tables.capacity
+        if len({id(each.allowed) for each in filters if each.needs_table}) > capacity:
+            halves = (slice(None, len(histories) // 2), slice(len(histories) // 2, None))
+            parts = [self.decode(histories[half], filters[half], beam_width=beam_width) for half in halves]
+            return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+        for rows in histories:  # before a table is changed
+            self.constraints.check_rows(rows)
+        constraints = self.constraints.build(filters)
+        inputs = self._request_inputs(histories, constraints, beam_width)
+        self._refresh_tables()
+        decoded = Decoded(*self._run(inputs))
+        self._check_answers(decoded, constraints.num_legal)
+        return decoded
 
-    def _leaves(self, rows: Int64Array) -> Int64Array:
-        if len(rows) and (rows.min() < 0 or rows.max() >= self.num_items):
-            raise ValueError(f"item rows span {rows.min()}..{rows.max()}; the limit is 0..{self.num_items - 1}")
-        return self.row_to_leaf[rows]
+    def inputs(
+        self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], beam_width: int
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of a batch by graph input, without the catalogue's."""
+        return self._request_inputs(histories, self.constraints.build(filters), beam_width)
 
-    def _bind_catalogue(self, trie: Trie, item_vectors: npt.NDArray[np.float32]) -> dict[str, Any]:
-        arrays: dict[str, npt.NDArray[Any]] = {
-            ITEM_VECTORS: np.ascontiguousarray(item_vectors, np.float32),
-            LEAF_TO_ROW: trie.leaf_to_row,
-        }
-        for level, width in enumerate(trie.widths):
-            names = trie_names(level)
-            arrays |= dict(zip(names, (trie.child_start[level], trie.tokens[level], np.arange(width)), strict=True))
-        on = "cuda" if self.provider == "CUDAExecutionProvider" else "cpu"
-        return {name: ort.OrtValue.ortvalue_from_numpy(array, on) for name, array in arrays.items()}
+    def resident_inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """The catalogue's arrays by graph input, the tables of filters included."""
+        return {name: value.numpy() for name, value in self._resident.items()}
+
+    def _request_inputs(
+        self, histories: Sequence[Int64Array], constraints: BatchConstraints, beam_width: int
+    ) -> dict[str, npt.NDArray[Any]]:
+        padded = pad_histories(histories, self.settings.max_history)
+        return {HISTORY: padded, BEAM_SLOTS: np.arange(beam_width), **constraints.inputs}
+
+    def _refresh_tables(self) -> None:
+        if self.constraints.tables.changed and not self._tables_shared:
+            for name, table in self.constraints.static_inputs().items():
+                self._resident[name].update_inplace(table)
+        self.constraints.tables.changed = False
+
+    def _run(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
+        for bucket, session in self._fixed:
+            if bucket.holds(inputs):
+                batch = len(inputs[HISTORY])
+                return [array[:batch] for array in session.run(bucket.pad(inputs))]
+        return self._dynamic.run(inputs)
+
+    def _check_answers(self, decoded: Decoded, num_legal: Int64Array) -> None:
+        """Hold invariant 2 on every answer; only scores that are not finite can break it."""
+        alive = decoded.alive & np.isfinite(decoded.score)
+        found, expected = alive.sum(axis=1), np.minimum(num_legal, alive.shape[1])
+        if not np.array_equal(found, expected):
+            row = int(np.flatnonzero(found != expected)[0])
+            raise DecoderError(
+                f"request {row} of the batch got {found[row]} items where {expected[row]} are legal: the model's "
+                "scores are not finite for it; roll back to another release and train this one again"
+            )
 
 
-def _open_session(onnx: bytes, device: Device, threads: int) -> Any:
-    use_cuda = device == "cuda" or (device == "auto" and cuda_device_present())
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if use_cuda and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
-    providers = ["CUDAExecutionProvider"] if use_cuda else []
-    try:
-        session = ort.InferenceSession(onnx, options, providers=[*providers, "CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise DecoderError(f"onnxruntime cannot open the release's decoder: {error}") from error
-    if device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+def _check_vectors(item_vectors: npt.NDArray[np.float32], trie: Trie, settings: ModelSettings) -> None:
+    if item_vectors.shape != (trie.num_items, settings.vector_dim):
         raise DecoderError(
-            f"device cuda was asked for, but onnxruntime {ort.__version__} would run on {session.get_providers()[0]}: "
-            "check the driver and that onnxruntime-gpu (not onnxruntime) is installed, or set MMGREC_DEVICE=cpu"
+            f"item vectors have shape {item_vectors.shape}; the trie and the settings of the release need "
+            f"({trie.num_items}, {settings.vector_dim}); publish the run again"
         )
-    return session
+    with np.errstate(invalid="ignore"):  # infinities of both signs in one row
+        finite = np.isfinite(item_vectors.sum(axis=1, dtype=np.float64))
+    if not finite.all():
+        raise DecoderError(
+            f"item vectors hold NaN or infinity in {(~finite).sum()} of {len(finite)} rows, the first is row "
+            f"{np.flatnonzero(~finite)[0]}; train and publish again"
+        )
+
+
+def _catalogue_arrays(trie: Trie, item_vectors: npt.NDArray[np.float32], session: Any) -> dict[str, npt.NDArray[Any]]:
+    half = {node.name: node.type for node in session.get_inputs()}[ITEM_VECTORS] == "tensor(float16)"
+    arrays: dict[str, npt.NDArray[Any]] = {
+        ITEM_VECTORS: np.ascontiguousarray(item_vectors, np.float16 if half else np.float32),
+        LEAF_TO_ROW: trie.leaf_to_row,
+    }
+    for level, (width, tokens) in enumerate(zip(trie.widths, trie.padded_tokens(), strict=True)):
+        slots = np.arange(width)
+        arrays |= dict(zip(trie_names(level), (trie.child_start[level], tokens, slots), strict=True))
+    return arrays
 
 
 def _check_inputs(session: Any, num_levels: int, vector_dim: int) -> None:
@@ -191,8 +235,8 @@ def _check_inputs(session: Any, num_levels: int, vector_dim: int) -> None:
     found, expected = shapes.keys(), set(input_names(num_levels))
     if found != expected:
         raise DecoderError(
-            f"the decoder graph was exported for other levels: it lacks {sorted(expected - found)} and has "
-            f"{sorted(found - expected)} beyond those; export and publish the run again"
+            "the decoder graph was exported for other levels or by another version: it lacks "
+            f"{sorted(expected - found)} and has {sorted(found - expected)} beyond those; export and publish the run again"
         )
     if shapes[ITEM_VECTORS][1] != vector_dim:
         raise DecoderError(

@@ -4,18 +4,21 @@ Knows nothing of HTTP. A request that nothing can be decoded for gets the popula
 """
 
 import time
-from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
+from service.category_filter import CategoryFilter
+from service.constraints import ItemFilter
 from service.decoder import Decoded
 from service.histories import Histories, UserItems
 from service.inference import InferenceThread
 from service.redis_connection import RedisUnavailableError
 from service.release import Int64Array, Release
-from service.schemas import FallbackReason, RecommendedItem, RecommendRequest, RecommendResponse
+from service.schemas import CategoryConditions, FallbackReason, RecommendedItem, RecommendRequest, RecommendResponse
+
+POPULAR_STEP = 8192
+"""Rows of the popular list that are looked at together: most requests need the first few."""
 
 
 class RequestLimitError(ValueError):
@@ -28,12 +31,18 @@ class Prepared(NamedTuple):
     Attributes:
         history: int64 item rows, oldest first, none twice.
         excluded: int64 item rows that must not come back, sorted, none twice.
+        candidates: int64 item rows that alone may come back; None for the whole catalogue.
+        categories: what is asked of the items' categories; None for nothing.
         unknown: how many items of the history the release does not know.
+        unknown_candidates: how many candidates the release does not know.
     """
 
     history: Int64Array
     excluded: Int64Array
+    candidates: Int64Array | None
+    categories: CategoryFilter | None
     unknown: int
+    unknown_candidates: int
 
 
 class Pick(NamedTuple):
@@ -64,10 +73,10 @@ class Recommender:
         prepared = prepare(request, stored, release)
         reason = None if len(prepared.history) else _why_fallback(request, stored, degraded=degraded)
         if reason is None:
-            decoded = await self._inference.decode(release, prepared.history, prepared.excluded, beam_width)
+            decoded = await self._inference.run(decode, release, prepared, beam_width)
             picks = resolve(decoded, release, request.n)
         else:
-            picks = popular(release, prepared.excluded, request.n)
+            picks = await self._inference.run(popular, release, prepared, request.n)
         return RecommendResponse(
             request_id=request_id,
             release=release.version,
@@ -78,6 +87,7 @@ class Recommender:
             returned=len(picks),
             exhausted=len(picks) < request.n,
             unknown_history_items=prepared.unknown,
+            unknown_candidates=prepared.unknown_candidates,
             history_length=min(len(prepared.history), release.manifest.model.max_history),
             took_ms=round((time.perf_counter() - started) * 1000, 3),
         )
@@ -125,11 +135,37 @@ def prepare(request: RecommendRequest, stored: UserItems, release: Release) -> P
     excluded = set(request.exclude_items)
     if request.exclude_seen:
         excluded.update(stored.seen, stored.history, request.history or ())
+    candidates = None
+    if request.candidates is not None:
+        candidates = np.array([row_of[item_id] for item_id in request.candidates if item_id in row_of], np.int64)
     return Prepared(
         history=np.array(list(dict.fromkeys(known)), np.int64),
         excluded=np.array(sorted(row_of[item_id] for item_id in excluded if item_id in row_of), np.int64),
+        candidates=candidates,
+        categories=_category_filter(request.categories),
         unknown=len(history) - len(known),
+        unknown_candidates=0 if candidates is None else len(request.candidates or ()) - len(candidates),
     )
+
+
+def _category_filter(conditions: CategoryConditions | None) -> CategoryFilter | None:
+    if conditions is None:
+        return None
+    wanted = CategoryFilter(
+        any=frozenset(conditions.any), all=frozenset(conditions.all), none=frozenset(conditions.none)
+    )
+    return None if wanted.is_empty else wanted
+
+
+def decode(release: Release, prepared: Prepared, beam_width: int) -> Decoded:
+    """Decode one request, on the inference thread: arrays [beam_width]."""
+    decoded = release.decoder.decode([prepared.history], [_item_filter(release, prepared)], beam_width=beam_width)
+    return Decoded(*(array[0] for array in decoded))
+
+
+def _item_filter(release: Release, prepared: Prepared) -> ItemFilter:
+    allowed = None if prepared.categories is None else release.categories.allowed(prepared.categories)
+    return ItemFilter(prepared.excluded, prepared.candidates, allowed)
 
 
 def resolve(decoded: Decoded, release: Release, n: int) -> list[Pick]:
@@ -148,16 +184,22 @@ def resolve(decoded: Decoded, release: Release, n: int) -> list[Pick]:
     return [Pick(rows[at], scores[at], log_probs[at]) for at in order[:n]]
 
 
-def popular(release: Release, excluded: Int64Array, n: int) -> list[Pick]:
-    """The `n` most interacted items that are not excluded."""
-    left_out = set(excluded.tolist())
-
-    def allowed() -> Iterator[Pick]:
-        for row in release.popular_rows:
-            if int(row) not in left_out:
-                yield Pick(int(row), None, None)
-
-    return list(islice(allowed(), n))
+def popular(release: Release, prepared: Prepared, n: int) -> list[Pick]:
+    """The `n` most interacted items that the request allows, on the inference thread."""
+    wanted = _item_filter(release, prepared)
+    row_to_leaf = release.trie.row_to_leaf()
+    found: list[int] = []
+    for start in range(0, len(release.popular_rows), POPULAR_STEP):
+        rows = release.popular_rows[start : start + POPULAR_STEP]
+        legal = ~np.isin(rows, wanted.excluded)
+        if wanted.candidates is not None:
+            legal &= np.isin(rows, wanted.candidates)
+        if wanted.allowed is not None:
+            legal &= wanted.allowed.leaves[row_to_leaf[rows]]
+        found += rows[legal][: n - len(found)].tolist()
+        if len(found) == n:
+            break
+    return [Pick(row, None, None) for row in found]
 
 
 def _why_fallback(request: RecommendRequest, stored: UserItems, *, degraded: bool) -> FallbackReason:

@@ -8,12 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import redis
 
+from service.category_filter import CategoryIndex
+from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY, Manifest, ModelSettings
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
 from service.contract.trie import Trie
-from service.decoder import BeamDecoder, Decoded, DecoderError
-from service.settings import Device, Settings
+from service.decoder import BeamDecoder, Decoded
+from service.device import Device
+from service.onnx_session import DecoderError
+from service.settings import Settings
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -34,7 +38,7 @@ class Decoder(Protocol):
     def provider(self) -> str:
         """Execution provider that really runs it, such as "CPUExecutionProvider"."""
 
-    def decode(self, histories: Sequence[Int64Array], excluded: Sequence[Int64Array], *, beam_width: int) -> Decoded:
+    def decode(self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
         """Decode a batch; see `BeamDecoder.decode`."""
 
 
@@ -50,6 +54,7 @@ class DecoderFactory(Protocol):
         settings: ModelSettings,
         device: Device,
         threads: int,
+        max_table_bytes: int,
     ) -> Decoder:
         """Build it."""
 
@@ -63,6 +68,7 @@ class Release:
         decoder: loaded and warm.
         trie: leaf position to item row, among others.
         items: ids, titles, categories by item row.
+        categories: which items a category filter leaves; used by the inference thread alone.
         row_of: item id to item row.
         popular_rows: int64 [num_items], item rows by training interactions, most first.
     """
@@ -71,6 +77,7 @@ class Release:
     decoder: Decoder
     trie: Trie
     items: ItemTable
+    categories: CategoryIndex
     row_of: Mapping[str, int]
     popular_rows: Int64Array
 
@@ -129,12 +136,14 @@ def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decod
         settings=manifest.model,
         device=settings.device,
         threads=settings.inference_threads,
+        max_table_bytes=settings.filter_table_bytes,
     )
     return Release(
         manifest=manifest,
         decoder=decoder,
         trie=trie,
         items=items,
+        categories=CategoryIndex(trie, items.categories, settings.filter_cache_bytes),
         row_of=items.row_of(),
         popular_rows=items.popular_rows(),
     )
@@ -144,7 +153,8 @@ def _check_decoder(release: Release, beam_width: int) -> None:
     """Decode two histories and hold the answers against what every answer promises (design, section 4)."""
     most_popular = release.popular_rows[:1]
     none = np.empty(0, np.int64)
-    decoded = release.decoder.decode([none, most_popular], [none, most_popular], beam_width=beam_width)
+    filters = [ItemFilter(), ItemFilter(excluded=most_popular)]
+    decoded = release.decoder.decode([none, most_popular], filters, beam_width=beam_width)
     shapes: dict[str, Any] = {name: array.shape for name, array in decoded._asdict().items()}
     if set(shapes.values()) != {(2, beam_width)}:
         raise ValueError(f"self-test with beam width {beam_width}: the decoder returns {shapes}")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from service.contract.item_table import MAX_ID_LENGTH
 from service.request_context import REQUEST_ID_PATTERN
@@ -10,11 +10,24 @@ from service.request_context import REQUEST_ID_PATTERN
 MAX_HISTORY = 1_000
 """Longer than any model looks back: the surplus only counts as seen."""
 MAX_EXCLUDED = 10_000
+MAX_CANDIDATES = 10_000
+MAX_CATEGORIES = 100
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID_PATTERN}$")]
 Source = Literal["model", "fallback:popular"]
 FallbackReason = Literal["unknown_user", "empty_history", "no_known_items", "history_unavailable"]
+
+
+class CategoryConditions(BaseModel):
+    """Which categories an item must or may not have; the three hold together."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    any: list[Category] = Field(default=[], max_length=MAX_CATEGORIES, description="At least one of these.")
+    all: list[Category] = Field(default=[], max_length=MAX_CATEGORIES, description="Every one of these.")
+    none: list[Category] = Field(default=[], max_length=MAX_CATEGORIES, description="Not one of these.")
 
 
 class RecommendRequest(BaseModel):
@@ -27,6 +40,7 @@ class RecommendRequest(BaseModel):
             "examples": [
                 {"user_id": "u-1042", "n": 10},
                 {"history": ["item-3", "item-17"], "n": 5, "exclude_items": ["item-8"], "beam_width": 50},
+                {"user_id": "u-1042", "categories": {"any": ["kitchen", "garden"], "none": ["outlet"]}},
             ]
         },
     )
@@ -46,11 +60,26 @@ class RecommendRequest(BaseModel):
     exclude_items: list[Id] = Field(
         default=[], max_length=MAX_EXCLUDED, description="Item ids to leave out as well; unknown ones do no harm."
     )
+    categories: CategoryConditions | None = Field(
+        default=None,
+        description="Only items whose categories fit, however few there are; a list is short for `any`. "
+        "A category that no item has is no error.",
+    )
+    candidates: list[Id] | None = Field(
+        default=None,
+        max_length=MAX_CANDIDATES,
+        description="Only these item ids, ranked; unknown ones are skipped and counted, an empty list allows nothing.",
+    )
     beam_width: int | None = Field(
         default=None, ge=1, description="One of `beam_widths` of GET /info: wider finds better items and takes longer."
     )
     include_metadata: bool = Field(default=True, description="Return titles and categories.")
     request_id: RequestId | None = Field(default=None, description="Returned as it is; wins over X-Request-ID.")
+
+    @field_validator("categories", mode="before")
+    @classmethod
+    def _list_means_any(cls, categories: Any) -> Any:
+        return {"any": categories} if isinstance(categories, list) else categories
 
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:
@@ -95,6 +124,7 @@ class RecommendResponse(BaseModel):
                     "returned": 1,
                     "exhausted": False,
                     "unknown_history_items": 0,
+                    "unknown_candidates": 0,
                     "history_length": 2,
                     "took_ms": 3.1,
                 }
@@ -111,6 +141,7 @@ class RecommendResponse(BaseModel):
     returned: int
     exhausted: bool = Field(description="Fewer than `n`, because no other item may be returned.")
     unknown_history_items: int = Field(description="Items of the history that the release does not know; skipped.")
+    unknown_candidates: int = Field(description="Candidates that the release does not know; skipped.")
     history_length: int = Field(description="Distinct known items that the model looked at, the most recent ones.")
     took_ms: float
 
@@ -121,6 +152,8 @@ class Limits(BaseModel):
     max_n: int
     max_history: int = MAX_HISTORY
     max_exclude_items: int = MAX_EXCLUDED
+    max_candidates: int = MAX_CANDIDATES
+    max_categories: int = MAX_CATEGORIES
     max_id_length: int = MAX_ID_LENGTH
     max_body_bytes: int
 

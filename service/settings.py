@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
+from service.device import Device
 
 PREFIX = "MMGREC_"
 JOB_VARIABLES = frozenset({"MMGREC_DATA"})
@@ -18,7 +19,6 @@ JOB_VARIABLES = frozenset({"MMGREC_DATA"})
 
 _MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
 
-Device = Literal["auto", "cpu", "cuda"]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -52,9 +52,15 @@ class Settings(BaseSettings):
     namespace: str = Field(default="mmgrec", description="prefix of every Redis key; one catalogue per namespace")
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on, 0 for a free one")
-    device: Device = Field(default="auto", description="where the decoder runs: auto, cpu or cuda")
+    device: Device = Field(default="auto", description="where the decoder runs: auto, cpu, cuda or tensorrt")
     inference_threads: int = Field(
         default_factory=_default_threads, ge=1, le=1024, description="CPU threads of the decoder"
+    )
+    filter_table_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="device memory of category filters; at least one filter always fits"
+    )
+    filter_cache_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="memory of counted category filters; at least one is always kept"
     )
     release_poll_seconds: Seconds = Field(default=2.0, description="how often to look for a new active release")
     max_n: int = Field(default=100, ge=1, le=10_000, description="most items that one request may ask for")

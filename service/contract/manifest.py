@@ -8,7 +8,7 @@ from typing import Any
 from service.contract.blobs import ArraySpec
 from service.contract.rec_id import RecIdSpace
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DECODER_ARRAY = "decoder.onnx"
 GRAPH_RQVAE_ARRAY = "graph_rqvae.safetensors"
 ITEM_VECTORS_ARRAY = "item_vectors"

@@ -9,6 +9,7 @@ Letters: D = num_levels, N_d = number of nodes at depth d, N = N_D = number of i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,13 @@ class Trie:
         """The largest number of children of a node at depth 0 .. D - 1: what one beam step has to look at."""
         return tuple(int(np.diff(starts).max()) for starts in self.child_start)
 
+    def padded_tokens(self) -> tuple[Int32Array, ...]:
+        """`tokens` with as many zeros behind each level as its widest node has children.
+
+        So a window of that width may be read from any node's first child on without leaving the array.
+        """
+        return tuple(np.pad(tokens, (0, width)) for tokens, width in zip(self.tokens, self.widths, strict=True))
+
     @property
     def num_bytes(self) -> int:
         """Memory of all arrays."""
@@ -61,7 +69,11 @@ class Trie:
         return tuple(reversed(starts))
 
     def row_to_leaf(self) -> npt.NDArray[np.int64]:
-        """Leaf position of every item row, int64 [N]: the inverse of `leaf_to_row`."""
+        """Leaf position of every item row, int64 [N]: the inverse of `leaf_to_row`. Made once; not to be changed."""
+        return self._leaf_of_row
+
+    @cached_property
+    def _leaf_of_row(self) -> npt.NDArray[np.int64]:
         leaves = np.empty(self.num_items, np.int64)
         leaves[self.leaf_to_row] = np.arange(self.num_items)
         return leaves

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.attention import CrossAttention, PrefixSelfAttention, RelationAwareSelfAttention, RelationBias
+from model.attention import NEGATIVE, CrossAttention, PrefixSelfAttention, RelationAwareSelfAttention, RelationBias
 
 DIM, HEADS, WIDTH = 12, 3, 4
 
@@ -25,6 +25,19 @@ def inputs(batch: int = 2, slots: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     mask = torch.ones(batch, slots, dtype=torch.bool)
     mask[1, -1] = False
     return torch.randn(batch, slots, DIM).double(), torch.randn(batch, DIM).double(), mask
+
+
+def floor(mask: Tensor) -> Tensor:
+    """What an empty slot adds to the scores: [B, 1, 1, S]."""
+    return torch.where(mask, 0.0, NEGATIVE).double()[:, None, None, :]
+
+
+def attend(
+    layer: RelationAwareSelfAttention, x: Tensor, user: Tensor, mask: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """The layer on [B, S, D], which it takes as rows."""
+    added = floor(mask) if bias is None else floor(mask) + bias
+    return layer(x.flatten(0, 1), user, added).view(x.shape)
 
 
 def by_the_paper(
@@ -55,31 +68,35 @@ def by_the_paper(
 def test_the_formula_of_the_paper(attention: RelationAwareSelfAttention, with_bias: bool) -> None:
     x, user, mask = inputs()
     bias = torch.randn(HEADS, 5, 5).double() if with_bias else None
-    assert torch.allclose(attention(x, user, mask, bias), by_the_paper(attention, x, user, mask, bias), atol=1e-10)
+    assert torch.allclose(
+        attend(attention, x, user, mask, bias), by_the_paper(attention, x, user, mask, bias), atol=1e-10
+    )
 
 
 def test_the_user_matters(attention: RelationAwareSelfAttention) -> None:
     x, user, mask = inputs()
-    assert not torch.allclose(attention(x, user, mask, None), attention(x, user.flip(0), mask, None), atol=1e-4)
+    one, other = (attend(attention, x, vectors, mask) for vectors in (user, user.flip(0)))
+    assert not torch.allclose(one, other, atol=1e-4)
 
 
 def test_a_set_has_no_order(attention: RelationAwareSelfAttention) -> None:
     x, user, mask = inputs()
     order = torch.tensor([3, 0, 4, 2, 1])
-    shuffled = attention(x[:, order], user, mask[:, order], None)
-    assert torch.allclose(shuffled, attention(x, user, mask, None)[:, order], atol=1e-12)
+    shuffled = attend(attention, x[:, order], user, mask[:, order])
+    assert torch.allclose(shuffled, attend(attention, x, user, mask)[:, order], atol=1e-12)
 
 
 def test_empty_slots_change_nothing(attention: RelationAwareSelfAttention) -> None:
     x, user, mask = inputs(slots=4)
     padded = torch.cat([x, 100 * torch.randn(2, 3, DIM).double()], dim=1)
     longer = torch.cat([mask, torch.zeros(2, 3, dtype=torch.bool)], dim=1)
-    assert torch.allclose(attention(padded, user, longer, None)[:, :4], attention(x, user, mask, None), atol=1e-12)
+    found = attend(attention, padded, user, longer)[:, :4]
+    assert torch.allclose(found, attend(attention, x, user, mask), atol=1e-12)
 
 
 def test_a_row_that_is_masked_whole_stays_finite(attention: RelationAwareSelfAttention) -> None:
     x, user, mask = inputs()
-    assert attention(x, user, torch.zeros_like(mask), None).isfinite().all()
+    assert attend(attention, x, user, torch.zeros_like(mask)).isfinite().all()
 
 
 def test_relation_bias_by_loops() -> None:
@@ -107,8 +124,14 @@ def test_relation_bias_depends_on_order(attention: RelationAwareSelfAttention) -
     mask = torch.ones(2, 5, dtype=torch.bool)
     bias = RelationBias(HEADS, max_slots=5).double()(5)
     order = torch.tensor([0, 2, 1, 4, 3])
-    with_bias = attention(x[:, order], user, mask, 50 * bias) - attention(x, user, mask, 50 * bias)[:, order]
-    assert with_bias.abs().max() > 1e-3
+    before, after = attend(attention, x, user, mask, 50 * bias), attend(attention, x[:, order], user, mask, 50 * bias)
+    assert (after - before[:, order]).abs().max() > 1e-3
+
+
+def cross_attend(layer: CrossAttention, queries: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """The layer on queries [B, W, D] and encoder states [B, S, D], which it takes as rows."""
+    remembered = layer.remember(x.flatten(0, 1), x.shape[1])
+    return layer(queries.flatten(0, 1), *remembered, floor(mask), queries.shape[1]).view(queries.shape)
 
 
 def test_cross_attention_is_scaled_dot_product_attention() -> None:
@@ -125,7 +148,7 @@ def test_cross_attention_is_scaled_dot_product_attention() -> None:
         heads(layer.query(queries)), heads(keys), heads(values), attn_mask=mask[:, None, None, :]
     )
     expected = layer.out(mixed.transpose(1, 2).flatten(2))
-    assert torch.allclose(layer(queries, *layer.remember(x), mask), expected, atol=1e-12)
+    assert torch.allclose(cross_attend(layer, queries, x, mask), expected, atol=1e-12)
 
 
 def test_cross_attention_ignores_empty_slots() -> None:
@@ -134,7 +157,7 @@ def test_cross_attention_ignores_empty_slots() -> None:
     x, _, mask = inputs()
     other = x.masked_fill(~mask.unsqueeze(-1), 77.0)
     queries = torch.randn(2, 7, DIM).double()
-    assert torch.equal(layer(queries, *layer.remember(x), mask), layer(queries, *layer.remember(other), mask))
+    assert torch.equal(cross_attend(layer, queries, x, mask), cross_attend(layer, queries, other, mask))
 
 
 def test_prefix_attention_one_position_at_a_time_is_causal_attention() -> None:
@@ -144,7 +167,8 @@ def test_prefix_attention_one_position_at_a_time_is_causal_attention() -> None:
     q, k, v = (part.unflatten(-1, (HEADS, WIDTH)).transpose(2, 3) for part in layer.projection(prefixes).chunk(3, -1))
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     expected = layer.out(mixed.transpose(2, 3).flatten(3))
-    cache = None
-    for position in range(5):
-        answer, cache = layer(prefixes[:, :, position], cache)
-        assert torch.allclose(answer, expected[:, :, position], atol=1e-12), position
+    positions = ()
+    for number in range(5):
+        answer, positions = layer(prefixes[:, :, number].flatten(0, 1), positions)
+        assert torch.allclose(answer.view(2, 6, DIM), expected[:, :, number], atol=1e-12), number
+    assert [key.shape for key, _ in positions] == [(12, HEADS, WIDTH)] * 5

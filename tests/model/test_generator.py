@@ -1,13 +1,14 @@
 """The generator: sets and sequences, empty histories, cached decoding, probabilities that sum to one."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.attention import NEGATIVE
 from model.generator import Generator, GeneratorConfig, Memory
 from model.trie_softmax import TrieLevel, child_log_probs
 
@@ -116,14 +117,15 @@ def uncached_logits(generator: Generator, memory: Memory, prefix: list[int]) -> 
     positions = [generator.start + generator.level_embedding[0]]
     for level, token in enumerate(prefix):
         positions.append(generator.embeddings[level].weight[token] + generator.level_embedding[level + 1])
-    x = torch.stack(positions).expand(len(memory.mask), -1, -1)  # (B, P, D)
+    x = torch.stack(positions).expand(len(memory.bias), -1, -1)  # (B, P, D)
     for layer, cross in zip(generator.decoder, memory.cross, strict=True):
         heads = (generator.config.num_heads, -1)
         q, k, v = layer.self_attention.projection(layer.self_norm(x)).chunk(3, dim=-1)
         q, k, v = (part.unflatten(-1, heads).transpose(1, 2) for part in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
         x = x + layer.self_attention.out(mixed)
-        x = x + layer.cross_attention(layer.cross_norm(x), *cross, memory.mask)
+        rows = layer.cross_attention(layer.cross_norm(x).flatten(0, 1), *cross, memory.bias, x.shape[1])
+        x = x + rows.view(x.shape)
         x = x + layer.feedforward(x)
     return generator.heads[len(prefix)](generator.decoder_norm(x[:, -1]))
 
@@ -136,7 +138,6 @@ def test_cached_decoding_equals_a_recomputation(ordered: bool) -> None:
     prefixes = [[first, second] for first in range(3) for second in range(4)]
     logits, cache = generator.step(0, None, memory, None)
     assert torch.allclose(logits[:, 0], uncached_logits(generator, memory, []), atol=1e-9)
-    cache = tuple((k.expand(-1, 12, -1, -1, -1), v.expand(-1, 12, -1, -1, -1)) for k, v in cache)
     for level in (1, 2):
         written = torch.tensor([prefix[level - 1] for prefix in prefixes]).expand(3, -1)
         logits, cache = generator.step(level, written, memory, cache)
@@ -176,20 +177,34 @@ def test_the_probabilities_of_all_items_sum_to_one(generator: Generator, rec_ids
     assert torch.allclose(total, torch.ones(2).double(), atol=1e-9)
 
 
+def test_the_cache_is_the_positions_written_so_far(generator: Generator) -> None:
+    """[rows, heads, width of a head] of every layer and position; the start stands once for each request."""
+    memory = generator.encode(*histories(4, 0))
+    _, cache = generator.step(0, None, memory, None)
+    assert [[key.shape for key, _ in positions] for positions in cache] == [[(2, 2, 8)]] * 2
+    _, grown = generator.step(1, torch.tensor([[0, 1, 2], [2, 2, 0]]), memory, cache)
+    assert [[key.shape for key, _ in positions] for positions in grown] == [[(6, 2, 8)] * 2] * 2
+    for before, after in zip(cache, grown, strict=True):
+        for start, repeated in zip(before[0], after[0], strict=True):
+            assert torch.equal(repeated, start.repeat_interleave(3, dim=0))  # the first request's rows come first
+
+
 def test_child_log_probs_by_eye() -> None:
-    """Three nodes with the children {1}, {0, 2, 3} and {0, 2}; six tokens of logits for each."""
+    """Three nodes with the children {1}, {0, 2, 3} and {0, 2}; four tokens of logits for each."""
     torch.manual_seed(6)
     starts, tokens = torch.tensor([0, 1, 4, 6]), torch.tensor([1, 0, 2, 3, 0, 2])
-    logits, nodes = torch.randn(3, 4).double(), torch.tensor([1, 0, 2])
-    found = child_log_probs(logits, nodes, TrieLevel(starts, tokens, torch.arange(3)))
-    for row, node in enumerate(nodes.tolist()):
-        first, end = list(pairwise(starts.tolist()))[node]
+    level = TrieLevel(starts.int(), F.pad(tokens, (0, 3)).int(), torch.arange(3))
+    logits, nodes = torch.randn(2, 3, 4).double(), torch.tensor([[1, 0, 2], [2, 2, 0]])
+    found = child_log_probs(logits, nodes, level)
+    for row, column in product(range(2), range(3)):
+        first, end = list(pairwise(starts.tolist()))[nodes[row, column]]
         count = end - first
-        assert found.exists[row].tolist() == [slot < count for slot in range(3)]
-        assert found.nodes[row, :count].tolist() == list(range(first, end))
-        expected = logits[row, tokens[first:end]].log_softmax(dim=-1)
-        assert torch.allclose(found.log_probs[row, :count], expected)
-        assert (found.log_probs[row, count:] < -1e8).all()
+        assert (found.first[row, column].tolist(), found.end[row, column].tolist()) == ([first], [end])
+        assert found.exists[row, column].tolist() == [slot < count for slot in range(3)]
+        assert found.nodes[row, column].tolist() == [first, first + 1, first + 2]
+        expected = logits[row, column, tokens[first:end]].log_softmax(dim=-1)
+        assert torch.allclose(found.log_probs[row, column, :count], expected)
+        assert (found.log_probs[row, column, count:] < NEGATIVE / 2).all()
 
 
 def test_the_dense_term_is_a_scaled_cosine(generator: Generator) -> None:

@@ -26,10 +26,11 @@ class LastItemDecoder:
         self.row_to_leaf = np.random.default_rng(0).permutation(NUM_ITEMS)
         self.asked: list[tuple[list[int], list[int], int]] = []
 
-    def decode(self, histories, excluded, *, beam_width: int) -> Decoded:
+    def decode(self, histories, filters, *, beam_width: int) -> Decoded:
         leaves = np.full((len(histories), beam_width), -1)
         score = np.full((len(histories), beam_width), -np.inf, np.float32)
-        for at, (history, left_out) in enumerate(zip(histories, excluded, strict=True)):
+        for at, (history, (left_out, *more)) in enumerate(zip(histories, filters, strict=True)):
+            assert more == [None, None]  # neither candidates nor a category filter
             self.asked.append((history.tolist(), left_out.tolist(), beam_width))
             rows = [row for row in range(NUM_ITEMS) if row not in left_out]
             rows = sorted(rows, key=lambda row: abs(row - history[-1]))[:beam_width]

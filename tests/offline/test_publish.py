@@ -12,6 +12,7 @@ from offline.artefacts import load_catalogue
 from offline.checkpoint import module_from_bytes
 from offline.dataset import Dataset
 from offline.errors import BadInputError, GateRefusedError
+from offline.export import set_dense_weight
 from offline.publish import check_gate, publish, release_arrays
 from offline.run_folder import RunFolder
 from service.contract.item_table import ItemTable
@@ -107,11 +108,16 @@ def test_the_gate_says_all_its_reasons_at_once(own_run: RunFolder) -> None:
 
 
 def test_the_gate_asks_the_decoder_itself(own_run: RunFolder) -> None:
-    """A vector that is not finite gives scores that are not."""
+    own_run.decoder.write_bytes(set_dense_weight(own_run.decoder.read_bytes(), float("nan")))
+    with pytest.raises(GateRefusedError, match=r"refused .*scores are not finite.*The served release stays"):
+        check_gate(own_run)
+
+
+def test_vectors_that_are_not_finite_are_named(own_run: RunFolder) -> None:
     arrays = own_run.load_arrays("rec_ids")
-    arrays["items"][:] = np.nan
+    arrays["items"][3:5] = np.nan
     own_run.save_arrays("rec_ids", arrays)
-    with pytest.raises(GateRefusedError, match="an empty history must get 50 items with finite scores"):
+    with pytest.raises(BadInputError, match="NaN or infinity in 2 of 60 rows, the first is row 3"):
         check_gate(own_run)
 
 

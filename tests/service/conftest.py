@@ -21,6 +21,7 @@ from fastapi import FastAPI
 
 from service.__main__ import listen
 from service.app import create_app
+from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY, Manifest, ModelSettings
 from service.contract.redis_keys import RedisKeys
@@ -56,18 +57,23 @@ class FakeDecoder:
         settings: ModelSettings,
         device: str = "auto",
         threads: int = 1,
+        max_table_bytes: int = 0,
     ) -> None:
         self.trie = trie
         self.row_to_leaf = np.argsort(trie.leaf_to_row)
         self.threads_seen: set[str] = set()
 
-    def decode(self, histories: Sequence[Any], excluded: Sequence[Any], *, beam_width: int) -> Decoded:
+    def decode(self, histories: Sequence[Any], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
         self.threads_seen.add(threading.current_thread().name)
         leaves = np.full((len(histories), beam_width), -1, np.int64)
         score = np.full((len(histories), beam_width), -np.inf, np.float32)
-        for at, (history, left_out) in enumerate(zip(histories, excluded, strict=True)):
+        for at, (history, wanted) in enumerate(zip(histories, filters, strict=True)):
             last = history[-1] if len(history) else 0
-            rows = [row for row in range(self.trie.num_items) if row not in set(left_out.tolist())]
+            rows = [row for row in range(self.trie.num_items) if row not in set(wanted.excluded.tolist())]
+            if wanted.candidates is not None:
+                rows = [row for row in rows if row in set(wanted.candidates.tolist())]
+            if wanted.allowed is not None:
+                rows = [row for row in rows if wanted.allowed.leaves[self.row_to_leaf[row]]]
             rows = sorted(rows, key=lambda row: (abs(row - last), -row))[:beam_width]
             leaves[at, : len(rows)] = self.row_to_leaf[rows]
             score[at, : len(rows)] = [-abs(row - last) for row in rows]

@@ -145,10 +145,10 @@ def test_an_unforeseen_error_is_told_to_the_log_and_not_to_the_caller(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class FailingDecoder(fake_decoder):  # type: ignore[misc]
-        def decode(self, histories: Any, excluded: Any, *, beam_width: int) -> Any:
+        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
             if len(histories) == 1:  # the self-test has two
                 raise RuntimeError("the secret of the device")
-            return super().decode(histories, excluded, beam_width=beam_width)
+            return super().decode(histories, filters, beam_width=beam_width)
 
     publish("v1")
     with running(create_app(settings, decoder_factory=FailingDecoder)) as client:

@@ -128,11 +128,11 @@ def test_a_request_keeps_the_release_that_it_started_with(
     entered, let_go = threading.Event(), threading.Event()
 
     class SlowDecoder(fake_decoder):  # type: ignore[misc]
-        def decode(self, histories: Any, excluded: Any, *, beam_width: int) -> Any:
+        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
             if threading.current_thread().name.startswith("inference"):
                 entered.set()
                 assert let_go.wait(15)
-            return super().decode(histories, excluded, beam_width=beam_width)
+            return super().decode(histories, filters, beam_width=beam_width)
 
     answers: list[httpx.Response] = []
     with running(create_app(settings, decoder_factory=SlowDecoder)) as client:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import redis
 
+from service.category_filter import CategoryFilter
 from service.contract.release_store import ReleaseStore
 from service.decoder import Decoded
 from service.histories import UserItems
-from service.recommender import RequestLimitError, choose_beam_width, popular, prepare, resolve
+from service.recommender import RequestLimitError, choose_beam_width, decode, popular, prepare, resolve
 from service.release import Release, load_release
 from service.schemas import RecommendRequest
 from service.settings import Settings
@@ -69,11 +70,81 @@ def test_equal_scores_come_by_item_id_whatever_the_beam_said(release: Release, l
     assert [pick.row for pick in resolve(decoded, release, 2)] == [9, 2]
 
 
-def test_popular_items_come_by_count_without_the_excluded(release: Release) -> None:
-    picks = popular(release, np.array([10, 11]), 3)
-    assert [pick.row for pick in picks] == [9, 8, 7]
+def test_candidates_are_kept_in_order_and_unknown_ones_are_counted(release: Release) -> None:
+    prepared = prepare(ask(candidates=[*item(5, 2, 5), "gone"]), UserItems(), release)
+    assert prepared.candidates is not None
+    assert prepared.candidates.tolist() == [5, 2, 5]
+    assert prepared.unknown_candidates == 1
+    nothing = prepare(ask(candidates=[]), UserItems(), release)
+    assert nothing.candidates is not None
+    assert len(nothing.candidates) == 0
+    assert prepare(ask(), UserItems(), release).candidates is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, None),
+        ([], None),
+        ({}, None),
+        (["a", "b", "a"], CategoryFilter(any=frozenset("ab"))),
+        ({"all": ["a"], "none": ["b"]}, CategoryFilter(all=frozenset("a"), none=frozenset("b"))),
+    ],
+)
+def test_categories_as_they_are_asked_for(release: Release, asked: Any, expected: CategoryFilter | None) -> None:
+    assert prepare(ask(categories=asked), UserItems(), release).categories == expected
+
+
+def rows_of(release: Release, fields: dict[str, Any], n: int = 12) -> list[int]:
+    return [pick.row for pick in popular(release, prepare(ask(**fields), UserItems(), release), n)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"exclude_items": list(item(10, 11))}, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        ({"exclude_items": list(item(*range(12)))}, []),
+        ({"categories": ["category-1"]}, [11, 9, 7, 5, 3, 1]),
+        ({"categories": {"none": ["category-1"]}, "exclude_items": list(item(8))}, [10, 6, 4, 2, 0]),
+        ({"categories": {"all": ["category-0", "category-1"]}}, []),
+        ({"candidates": list(item(3, 8, 5))}, [8, 5, 3]),
+        ({"candidates": list(item(3, 8, 5)), "categories": ["category-1"], "exclude_items": list(item(3))}, [5]),
+        ({"candidates": []}, []),
+    ],
+)
+def test_popular_items_come_by_count_and_only_those_allowed(
+    release: Release, fields: dict[str, Any], expected: list[int]
+) -> None:
+    assert rows_of(release, fields) == expected
+    assert rows_of(release, fields, 2) == expected[:2]
+
+
+def test_popular_items_are_found_behind_many_that_are_not_allowed(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.recommender.POPULAR_STEP", 2)
+    assert rows_of(release, {"candidates": list(item(0, 4, 9))}) == [9, 4, 0]
+
+
+def test_popular_items_have_no_scores(release: Release) -> None:
+    picks = popular(release, prepare(ask(), UserItems(), release), 3)
     assert {(pick.score, pick.log_prob) for pick in picks} == {(None, None)}
-    assert popular(release, np.arange(12), 3) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, [5, 6, 4]),
+        ({"categories": ["category-0"]}, [6, 4, 8]),
+        ({"categories": ["category-0"], "exclude_items": list(item(6))}, [4, 8, 2]),
+        ({"candidates": list(item(11, 0))}, [0, 11]),
+    ],
+)
+def test_decoding_obeys_filters(release: Release, fields: dict[str, Any], expected: list[int]) -> None:
+    prepared = prepare(ask(history=list(item(5)), exclude_seen=False, **fields), UserItems(), release)
+    decoded = decode(release, prepared, 10)
+    rows = release.trie.leaf_to_row[decoded.leaves[decoded.alive]].tolist()
+    assert rows[:3] == expected
 
 
 def test_the_beam_width_is_the_one_asked_for_or_the_first(release: Release) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import redis
 
+from service.constraints import ItemFilter
 from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
@@ -132,8 +133,8 @@ def test_the_self_test_finds(
     store: ReleaseStore, settings: Settings, publish: Any, fake_decoder: Any, spoil: Any, reason: str
 ) -> None:
     class Spoiled(fake_decoder):  # type: ignore[misc]
-        def decode(self, histories: Any, excluded: Any, *, beam_width: int) -> Decoded:
-            return spoil(super().decode(histories, excluded, beam_width=beam_width))  # type: ignore[no-any-return]
+        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Decoded:
+            return spoil(super().decode(histories, filters, beam_width=beam_width))  # type: ignore[no-any-return]
 
     publish("v1")
     with pytest.raises(BrokenReleaseError, match=reason):
@@ -144,8 +145,8 @@ def test_the_self_test_finds_an_excluded_item(
     store: ReleaseStore, settings: Settings, publish: Any, fake_decoder: Any
 ) -> None:
     class Deaf(fake_decoder):  # type: ignore[misc]
-        def decode(self, histories: Any, excluded: Any, *, beam_width: int) -> Any:
-            return super().decode(histories, [rows[:0] for rows in excluded], beam_width=beam_width)
+        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
+            return super().decode(histories, [ItemFilter() for _ in filters], beam_width=beam_width)
 
     publish("v1")
     with pytest.raises(BrokenReleaseError, match="none excluded"):

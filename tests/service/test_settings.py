@@ -56,7 +56,7 @@ def test_variables_of_the_jobs_are_none_of_our_business(monkeypatch: pytest.Monk
     [
         ("port", "70000", "65535"),
         ("port", "http", "integer"),
-        ("device", "tpu", "'auto', 'cpu' or 'cuda'"),
+        ("device", "tpu", "'auto', 'cpu', 'cuda' or 'tensorrt'"),
         ("namespace", "a b", "letters"),
         ("max_n", "0", "greater than or equal to 1"),
         ("inference_threads", "0", "greater than or equal to 1"),

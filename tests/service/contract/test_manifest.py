@@ -80,7 +80,8 @@ def put(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
         (put(1, "model", "later"), "lacks a field or has one too many: .*later"),
         (put(None, "model"), "lacks a field or has one too many"),
         (put([], "arrays"), "lacks a field or has one too many"),
-        (put(2, "format_version"), f"has format_version 2; this service reads {FORMAT_VERSION}: publish the run again"),
+        (put(1, "format_version"), f"has format_version 1; this service reads {FORMAT_VERSION}: publish the run again"),
+        (put(FORMAT_VERSION + 1, "format_version"), f"has format_version {FORMAT_VERSION + 1}; this service reads"),
         (drop("format_version"), "has format_version None"),
     ],
 )

@@ -90,6 +90,26 @@ def test_rec_ids_are_the_inverse(rec_ids: np.ndarray) -> None:
 
 
 @given(catalogues)
+def test_a_window_as_wide_as_the_widest_node_fits_behind_every_first_child(rec_ids: np.ndarray) -> None:
+    trie = build_trie(rec_ids, SPACE)
+    for starts, tokens, padded, width in zip(
+        trie.child_start, trie.tokens, trie.padded_tokens(), trie.widths, strict=True
+    ):
+        assert padded[: len(tokens)].tolist() == tokens.tolist()
+        assert padded[len(tokens) :].tolist() == [0] * width
+        assert padded.dtype == np.int32
+        assert starts[-1] + width <= len(padded)  # whatever is read from any node on, the one behind the last too
+
+
+@given(catalogues)
+def test_every_row_has_its_leaf(rec_ids: np.ndarray) -> None:
+    trie = build_trie(rec_ids, SPACE)
+    ordered = sorted(rec_ids.tolist())
+    assert trie.row_to_leaf().tolist() == [ordered.index(rec_id) for rec_id in rec_ids.tolist()]
+    assert trie.row_to_leaf() is trie.row_to_leaf()  # made once
+
+
+@given(catalogues)
 def test_the_arrays_make_the_same_trie_again(rec_ids: np.ndarray) -> None:
     trie = build_trie(rec_ids, SPACE)
     again = Trie.from_arrays(trie.arrays(), SPACE)

@@ -1,7 +1,13 @@
-"""Whether this machine has a CUDA device, asked of the driver itself: a wheel that could use one proves nothing."""
+"""Where the decoder may run, and whether this machine has a CUDA device.
+
+The driver itself is asked: a wheel that could use a device proves nothing.
+"""
 
 import ctypes
 import sys
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
 def cuda_device_present() -> bool:

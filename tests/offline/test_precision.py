@@ -1,0 +1,71 @@
+"""The `export` job on the trained checkerboard: every precision answers nearly alike, and the run stays a whole run."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from offline.artefacts import open_run_decoder
+from offline.dataset import load_dataset
+from offline.errors import BadInputError
+from offline.precision import export_run, overlap
+from offline.run_folder import RunFolder
+from offline.train import train
+from service.constraints import ItemFilter
+
+
+@pytest.fixture
+def run(trained: tuple[Path, Path], tmp_path: Path) -> RunFolder:
+    shutil.copytree(trained[1], tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+def graph_of(run: RunFolder) -> Any:
+    return onnx.load_from_string(run.decoder.read_bytes()).graph
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_another_precision(trained: tuple[Path, Path], run: RunFolder, precision: Any) -> None:
+    data = trained[0]
+    dataset = load_dataset(data, seed=0)
+    before, exact = run.read_json("metrics.json"), open_run_decoder(run)
+    metrics = export_run(dataset, run, precision)
+
+    operators = Counter(node.op_type for node in graph_of(run).node)
+    kinds = {entry.name: entry.type.tensor_type.elem_type for entry in graph_of(run).input}
+    if precision == "int8":
+        assert operators["QuantizeLinear"] > 10
+    else:
+        assert kinds["item_vectors"] == onnx.TensorProto.FLOAT16
+    assert [entry.type.tensor_type.elem_type for entry in graph_of(run).output][1:] == [onnx.TensorProto.FLOAT] * 2
+
+    histories = [dataset.histories("test").of(user) for user in range(dataset.num_users)]
+    assert metrics["overlap@20"] == overlap(exact, open_run_decoder(run), histories)
+    assert metrics["overlap@20"] >= 0.95
+    assert run.read_json("parity.json")["precision"] == precision
+    assert run.read_json("metrics.json")["train_seconds"] == before["train_seconds"]
+    found = {name: value for name, value in metrics.items() if name != "overlap@20"}
+    assert train(data, run, "tiny", 0) == {**found, "train_seconds": before["train_seconds"]}  # nothing is done again
+    if precision == "int8":
+        check_answers_alone_and_in_a_batch(open_run_decoder(run), histories[:8])
+        export_run(dataset, run, "fp32")  # from the generator: the int8 file cannot give it back
+        assert overlap(exact, open_run_decoder(run), histories) == 1.0
+
+
+def check_answers_alone_and_in_a_batch(decoder: Any, histories: Any) -> None:
+    """Static scales: no request changes another's answer."""
+    filters = [ItemFilter(excluded=rows) for rows in histories]
+    together = decoder.decode(histories, filters, beam_width=50)
+    for row, (history, wanted) in enumerate(zip(histories, filters, strict=True)):
+        alone = decoder.decode([history], [wanted], beam_width=50)
+        assert np.array_equal(alone.alive[0], together.alive[row])
+        assert np.allclose(alone.score[0][alone.alive[0]], together.score[row][together.alive[row]], atol=1e-4)
+
+
+def test_an_unfinished_run_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="holds no finished run"):
+        export_run(load_dataset(trained[0], seed=0), RunFolder(tmp_path), "int8")
