@@ -163,6 +163,7 @@ class ConstraintBuilder:
         Raises:
             ValueError: there is one.
         """
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self._row_to_leaf)):
+        # As unsigned numbers negative rows are the largest: one look instead of two.
+        if len(rows) and rows.view(np.uint64).max() >= len(self._row_to_leaf):
             limit = len(self._row_to_leaf) - 1
             raise ValueError(f"item rows span {rows.min()}..{rows.max()}; the limit is 0..{limit}")

@@ -143,7 +143,7 @@ class BeamDecoder:
             ValueError: no request, lists of different lengths, a beam width below 1, or a row outside the catalogue.
             DecoderError: the model's scores are not finite.
         """
-        if not histories or len(histories) != len(filters) or beam_width < 1:
+        if not len(histories) or len(histories) != len(filters) or beam_width < 1:
             raise ValueError(
                 f"{len(histories)} histories, {len(filters)} filters and beam_width={beam_width}: "
                 "give at least one history, one filter for each, and a beam width of at least 1"
@@ -236,7 +236,8 @@ def _check_inputs(session: Any, num_levels: int, vector_dim: int) -> None:
     if found != expected:
         raise DecoderError(
             "the decoder graph was exported for other levels or by another version: it lacks "
-            f"{sorted(expected - found)} and has {sorted(found - expected)} beyond those; export and publish the run again"
+            f"{sorted(expected - found)} and has {sorted(found - expected)} beyond those; "
+            "export and publish the run again"
         )
     if shapes[ITEM_VECTORS][1] != vector_dim:
         raise DecoderError(

@@ -13,12 +13,14 @@ from benchmarks.decoding.catalogue import Catalogue, Int64Array, make_catalogue
 from benchmarks.decoding.graphs import Graphs
 from benchmarks.decoding.subject import SETTINGS
 from benchmarks.decoding.timing import GemmRate, Method
+from offline.precision import to_int8
 from service.constraints import ItemFilter
 from service.decoder import BeamDecoder
 
 HISTORY = 20
 BEAMS = 20
 MANY_HISTORIES = 4096
+CALIBRATION = 256
 """Different histories that take turns, so that a large catalogue's vectors do not come from the caches."""
 
 
@@ -99,21 +101,30 @@ class Bench:
         """The decoder of a catalogue of this size, made once."""
         if num_items not in self._served:
             catalogue = self._catalogues.get(num_items) or make_catalogue(num_items, self.seed)
-            decoder = BeamDecoder(
-                self.graphs.decoder,
-                trie=catalogue.trie,
-                item_vectors=catalogue.item_vectors,
-                settings=SETTINGS,
-                device="cpu",
-                threads=1,
-            )
-            self._served[num_items] = Served(catalogue, decoder)
+            self._served[num_items] = Served(catalogue, _open(self.graphs.decoder, catalogue))
         return self._served[num_items]
+
+    def served_int8(self, num_items: int) -> Served:
+        """The same with int8 weights and activations, their scales taken from histories of their own."""
+        exact = self.served(num_items)
+        histories = list(np.random.default_rng((self.seed, 2)).integers(num_items, size=(CALIBRATION, HISTORY)))
+        return Served(exact.catalogue, _open(to_int8(self.graphs.decoder, exact.decoder, histories), exact.catalogue))
 
     def batches(self, num_items: int, batch: int) -> list[Int64Array]:
         """Histories drawn from the whole catalogue, [batch, HISTORY] each; an item twice in one is rare and no harm."""
         rows = self.rng.integers(num_items, size=(max(1, MANY_HISTORIES // batch), batch, HISTORY))
         return list(rows)
+
+
+def _open(onnx: bytes, catalogue: Catalogue) -> BeamDecoder:
+    return BeamDecoder(
+        onnx,
+        trie=catalogue.trie,
+        item_vectors=catalogue.item_vectors,
+        settings=SETTINGS,
+        device="cpu",
+        threads=1,
+    )
 
 
 _STARTED = time.perf_counter()

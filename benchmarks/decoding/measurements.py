@@ -11,6 +11,7 @@ from benchmarks.decoding.floor import multiply_adds
 from benchmarks.decoding.generate import T5Generator, matching_feedforward_dim, num_parameters
 from benchmarks.decoding.subject import CONFIG, seeded_generator
 from benchmarks.decoding.timing import alternate
+from offline.precision import overlap
 from service.constraints import ItemFilter
 from service.contract.allowed_nodes import AllowedNodes, BoolArray
 from service.contract.decoder_graph import listed_name
@@ -47,22 +48,25 @@ class GenerateBaselines:
 
 
 def against_generate(bench: Bench, baselines: GenerateBaselines) -> Figures:
-    """How many times faster than `generate`, batch 1 and 8."""
-    served, figures = bench.served(ITEMS), baselines.facts()
+    """How many times faster than `generate`, batch 1 and 8; int8 stands beside, no bar is held against it."""
+    served, int8, figures = bench.served(ITEMS), bench.served_int8(ITEMS), baselines.facts()
     for batch in (1, 8):
         progress(f"decoder and generate, batch {batch}")
         batches = bench.batches(ITEMS, batch)
         methods = {
             "decoder": served.method(batches),
+            "decoder_int8": int8.method(batches),
             "generate": baselines.equal_size.method(batches, BEAMS),
             "generate_80_tokens": baselines.equal_size.method(batches, BEAMS, as_tokens=True),
             "generate_same_d_ff": baselines.equal_width.method(batches, BEAMS),
         }
         timings = alternate(methods, turns=bench.plan.turns, turn_seconds=bench.plan.turn_seconds)
         figures[str(batch)] = {name: timing.summary() for name, timing in timings.items()}
-        figures[str(batch)]["speedup"] = {
-            name: round(timing.over(timings["decoder"]), 3) for name, timing in timings.items() if name != "decoder"
-        }
+        for of, name in (("decoder", "speedup"), ("decoder_int8", "speedup_int8")):
+            figures[str(batch)][name] = {
+                other: round(timing.over(timings[of]), 3) for other, timing in timings.items() if other != of
+            }
+    figures["int8_overlap@20_untrained"] = overlap(served.decoder, int8.decoder, list(bench.batches(ITEMS, 256)[0]))
     return figures
 
 

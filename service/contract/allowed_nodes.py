@@ -1,4 +1,4 @@
-"""What a filter leaves of a trie: for every node, whether an allowed item is below it."""
+"""What a filter leaves of a trie: for every node, how many allowed items are below it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,6 @@ import numpy.typing as npt
 from service.contract.trie import Trie
 
 BoolArray = npt.NDArray[np.bool_]
-Int64Array = npt.NDArray[np.int64]
 IntArray = npt.NDArray[np.integer[Any]]
 
 
@@ -18,12 +17,14 @@ class AllowedNodes:
     """A filter over the leaves of one trie, counted once: O(items) bytes, made in O(items).
 
     Attributes:
-        nodes: D arrays bool; nodes[d][i] says whether node i of depth d + 1 has an allowed leaf below it.
-        running: int32 [N + 1], how many of the first leaf positions are allowed.
+        leaves: bool [N], which leaf positions are allowed.
+        below: D - 1 arrays int32; below[d][i] is how many allowed leaves node i of depth d + 1 has.
+        num_leaves: how many items the filter leaves.
     """
 
-    nodes: tuple[BoolArray, ...]
-    running: npt.NDArray[np.int32]
+    leaves: BoolArray
+    below: tuple[npt.NDArray[np.int32], ...]
+    num_leaves: int
 
     @staticmethod
     def of(trie: Trie, leaves: BoolArray) -> "AllowedNodes":
@@ -35,24 +36,14 @@ class AllowedNodes:
         """
         running = np.zeros(len(leaves) + 1, np.int32)
         np.cumsum(leaves, out=running[1:])
-        starts = trie.leaf_starts()[1:]
-        return AllowedNodes(tuple(np.diff(running[at]) > 0 for at in starts), running)
+        return AllowedNodes(leaves, tuple(np.diff(running[at]) for at in trie.leaf_starts()[1:-1]), int(running[-1]))
 
     @property
-    def leaves(self) -> BoolArray:
-        """Which leaf positions are allowed: bool [N]."""
-        return self.nodes[-1]
-
-    @property
-    def num_leaves(self) -> int:
-        """How many items the filter leaves."""
-        return int(self.running[-1])
+    def nodes(self) -> tuple[BoolArray, ...]:
+        """For depth 1 .. D, which nodes have an allowed leaf below them."""
+        return (*(counts > 0 for counts in self.below), self.leaves)
 
     @property
     def num_bytes(self) -> int:
         """Memory of all arrays."""
-        return self.running.nbytes + sum(array.nbytes for array in self.nodes)
-
-    def leaves_between(self, low: IntArray, high: IntArray) -> Int64Array:
-        """How many leaf positions in each range low .. high - 1 are allowed."""
-        return (self.running[high] - self.running[low]).astype(np.int64)
+        return self.leaves.nbytes + sum(counts.nbytes for counts in self.below)

@@ -20,9 +20,7 @@ class NodeLists:
 
     def __init__(self, trie: Trie) -> None:
         # By depth 1 .. D - 1; searching the parent in `child_start` instead would cost most of the time.
-        starts = [at.astype(np.int32) for at in trie.leaf_starts()[1:-1]]
-        self._num_leaves = [np.diff(at) for at in starts]
-        self._first_leaf = starts
+        self._num_leaves = [np.diff(at).astype(np.int32) for at in trie.leaf_starts()[1:-1]]
         self._parent = [np.repeat(np.arange(len(at) - 1, dtype=np.int32), np.diff(at)) for at in trie.child_start[1:]]
 
     def dead(self, excluded: Int64Array, allowed: AllowedNodes | None = None) -> tuple[IntArray, ...]:
@@ -35,15 +33,16 @@ class NodeLists:
         lists: list[IntArray] = []
         nodes: IntArray = excluded
         dead_leaves = np.ones(len(excluded), np.int64)
-        for depth in range(len(self._parent), 0, -1):
+        num_leaves = self._num_leaves if allowed is None else allowed.below
+        for depth in range(len(self._parent) - 1, -1, -1):
             if not len(nodes):
                 lists.append(nodes)
                 continue
-            parents = self._parent[depth - 1][nodes]
+            parents = self._parent[depth][nodes]
             new = starts_run(parents)
             first = new.nonzero()[0]
             parents, dead_leaves = parents[first], np.add.reduceat(dead_leaves, first)
-            is_dead = dead_leaves == self._leaves_below(depth, parents, allowed)
+            is_dead = dead_leaves == num_leaves[depth][parents]
             lists.append(nodes[~is_dead[new.cumsum() - 1]])
             nodes, dead_leaves = parents[is_dead], dead_leaves[is_dead]
         return (nodes, *reversed(lists))
@@ -55,12 +54,6 @@ class NodeLists:
             parents = parent[lists[-1]]
             lists.append(parents[starts_run(parents)] if len(parents) else parents)
         return tuple(reversed(lists))
-
-    def _leaves_below(self, depth: int, nodes: IntArray, allowed: AllowedNodes | None) -> IntArray:
-        if allowed is None:
-            return self._num_leaves[depth - 1][nodes]
-        starts = self._first_leaf[depth - 1]
-        return allowed.leaves_between(starts[nodes], starts[nodes + 1])
 
 
 def starts_run(values: IntArray) -> BoolArray:
