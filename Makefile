@@ -42,6 +42,7 @@ format: ## let ruff format and repair what it can
 
 bench: ## run every benchmark; each prints JSON
 	$(INSTALL)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	@for file in benchmarks/[a-z]*.py; do \
 	    [ -f "$$file" ] || { echo "There are no benchmarks yet."; exit 0; }; \
 	    name=$${file#benchmarks/}; \
