@@ -164,6 +164,6 @@ class ConstraintBuilder:
             ValueError: there is one.
         """
         # As unsigned numbers negative rows are the largest: one look instead of two.
-        if len(rows) and rows.view(np.uint64).max() >= len(self._row_to_leaf):
+        if len(rows) and rows.astype(np.int64, copy=False).view(np.uint64).max() >= len(self._row_to_leaf):
             limit = len(self._row_to_leaf) - 1
             raise ValueError(f"item rows span {rows.min()}..{rows.max()}; the limit is 0..{limit}")
