@@ -46,7 +46,7 @@ def export_run(dataset: Dataset, run: RunFolder, precision: Precision) -> dict[s
         catalogue, generator, settings = load_catalogue(run), load_generator(run), load_settings(run)
         progress.say(f"exporting the beam decoder in {precision} (up to a minute)")
         weight, parity = settings.dense_weight, run.read_json("parity.json")
-        if parity.get("precision", "fp32") == "fp32":
+        if precision != "fp32" and parity.get("precision", "fp32") == "fp32":
             export = run.decoder.read_bytes()
         else:
             export = export_decoder(generator, catalogue.trie, catalogue.items, weight)

@@ -16,7 +16,6 @@ from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest
 from service.contract.release_store import ReleaseStore
-from service.onnx_session import DecoderError
 
 
 def publish(run: RunFolder, store: ReleaseStore) -> str:
@@ -82,8 +81,11 @@ def check_gate(run: RunFolder) -> dict[str, Any]:
     beam_width = decoder.settings.beam_widths[0]
     try:
         answer = decoder.decode([np.zeros(0, np.int64)], [ItemFilter()], beam_width=beam_width)
-    except DecoderError as error:
-        raise GateRefusedError(f"the gate refused {run.folder}: {error}. The served release stays") from error
+    except Exception as error:  # a runtime may raise anything on a graph that it cannot run
+        raise GateRefusedError(
+            f"the gate refused {run.folder}: its decoder does not run ({error}). The served release stays; "
+            f"export it again: python -m offline export --data DIR --run {run.folder}"
+        ) from error
     metrics, parity = run.read_json("metrics.json"), run.read_json("parity.json")
     num_expected = min(beam_width, decoder.num_items)
     reasons = [f"{name} = {metrics[name]:g}, must be 0" for name in ("illegal", "duplicates", "seen") if metrics[name]]

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from service.recommender import RequestLimitError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
-from service.schemas import ErrorDetail, ErrorResponse, RecommendRequest
+from service.schemas import CategoryConditions, ErrorDetail, ErrorResponse, RecommendRequest
 
 MAX_SHOWN_VALUE = 80
 MAX_SHOWN_PROBLEMS = 5
@@ -104,9 +104,10 @@ def _in_words(problem: Any) -> str:
     if not path:
         return reason
     if problem["type"] == "extra_forbidden":
-        fields = RecommendRequest.model_fields
+        fields = CategoryConditions.model_fields if path[0] == "categories" else RecommendRequest.model_fields
         nearest = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.0)[0]
-        return f"{_shown(path[-1])}: no such field, the nearest is {nearest}"
+        where = f" of {'.'.join(path[:-1])}" if path[:-1] else ""
+        return f"{_shown(path[-1])}: no such field{where}, the nearest is {nearest}"
     return f"{'.'.join(path)}: {reason}, but it is {_shown(problem['input'])}"
 
 
