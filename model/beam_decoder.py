@@ -121,7 +121,10 @@ def _advance(
     totals = _apply_list(totals, children, constraints.listed[number], constraints.only_listed, beam_slots)
     log_probs, chosen = totals.topk(width, dim=-1)
     chosen = torch.where(log_probs > ALIVE_FLOOR, chosen, 0)
-    parents = torch.div(chosen, level.slots.shape[0], rounding_mode="trunc")
+    # Looked up and not divided: exporters divide whole numbers as floats.
+    num_beams, widest = children.nodes.shape[1], children.nodes.shape[2]
+    beam_of = beam_slots[:num_beams].unsqueeze(1).expand(-1, widest).flatten()
+    parents = beam_of.gather(0, chosen.flatten()).view(-1, width)
     rows = (parents + torch.arange(batch, device=parents.device).unsqueeze(1) * width).flatten()
     nodes = children.nodes.flatten(1).gather(-1, chosen)
     tokens = level.tokens.gather(0, nodes.flatten()).view(-1, width)
@@ -151,10 +154,11 @@ def _apply_list(totals: Tensor, children: ChildLogProbs, listed: Tensor, only: T
     outside = num_beams * width
     wanted = listed.unsqueeze(-1)  # (B, M, 1)
     first, end = children.first.int().transpose(1, 2), children.end.int().transpose(1, 2)  # (B, 1, W)
-    offset = (beam_slots[:num_beams] * width).int() - first
-    # Dead beams stand on node 0 and sort behind the living: the smallest position is the living beam's.
-    to_position = torch.where((wanted >= first) & (wanted < end), offset, outside + 1).amin(-1)
-    position = (to_position + listed).clamp(max=outside).long()
+    # Dead beams stand where a living one does and sort behind it: the smallest number is the living beam's.
+    beams = beam_slots[:num_beams].int()
+    beam = torch.where((wanted >= first) & (wanted < end), beams, num_beams).amin(-1).long()  # (B, M)
+    first_of = children.first.squeeze(-1).gather(1, beam.clamp(max=num_beams - 1))
+    position = torch.where(beam < num_beams, beam * width + listed - first_of, outside)
     updates = torch.where(only, totals.gather(1, position), NEGATIVE)
     return torch.where(only, NEGATIVE, totals).scatter(1, position, updates)
 

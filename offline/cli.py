@@ -118,7 +118,7 @@ def export(
     from offline.train import require_same_dataset
 
     folder = RunFolder(run)
-    folder.require("metrics")
+    folder.require("generator")
     dataset = load_dataset(data, seed=folder.read_json("run.json")["recipe"]["seed"])
     require_same_dataset(folder, data)
     _print(export_run(dataset, folder, precision))

@@ -3,8 +3,10 @@
 int8 has static scales, so an answer never depends on its neighbours in a batch; float16 is for CUDA.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,57 +17,86 @@ import onnxruntime as ort
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from model.beam_decoder import BeamDecoder as TorchBeamDecoder
+from model.generator import Generator
 from offline import progress
-from offline.artefacts import load_catalogue, load_generator, load_settings, open_decoder
+from offline.artefacts import Catalogue, load_catalogue, load_generator, load_settings, open_decoder
 from offline.dataset import Dataset
+from offline.errors import JobError
 from offline.evaluate import Split
 from offline.export import export_decoder
-from offline.run_folder import RunFolder
-from offline.train import DECODER_FILES, METRICS_FILES, evaluate_run
+from offline.parity import Parity, check_parity
+from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder
+from offline.train import evaluate_run
 from service.constraints import ItemFilter
+from service.contract.manifest import ModelSettings
 from service.decoder import BeamDecoder
+from service.onnx_session import DecoderError
 
 Precision = Literal["fp32", "fp16", "int8"]
 Histories = Sequence[npt.NDArray[np.int64]]
 CALIBRATION_BATCHES, CALIBRATION_USERS = 16, 32
 COMPARED_USERS, TOP = 512, 20
+MIN_OVERLAP = 0.9
 
 
 def export_run(dataset: Dataset, run: RunFolder, precision: Precision) -> dict[str, float]:
-    """Export a finished run's decoder anew, score it, and put both in the place of what `train` left.
+    """Export a run's decoder anew, score it, and put both in the place of what is there.
+
+    Stopped at any point, the run is either as before or unfinished, which `train` mends; never a decoder with the
+    metrics of another.
 
     Returns:
         The metrics of the new decoder, and the `overlap@20` of its answers with those of fp32.
 
     Raises:
-        BadInputError: the run is not finished or damaged.
+        BadInputError: the run has no generator, or is damaged.
+        JobError: too few answers stay the same, or ONNX does not equal torch; the run stays as it was.
         LockedError: another process works in the folder.
     """
-    run.require("metrics")
+    run.require("generator")
     with run.locked():
         catalogue, generator, settings = load_catalogue(run), load_generator(run), load_settings(run)
         progress.say(f"exporting the beam decoder in {precision} (up to a minute)")
-        weight, parity = settings.dense_weight, run.read_json("parity.json")
-        if precision != "fp32" and parity.get("precision", "fp32") == "fp32":
-            export = run.decoder.read_bytes()
-        else:
-            export = export_decoder(generator, catalogue.trie, catalogue.items, weight)
-        exact = open_decoder(export, catalogue, settings)
+        onnx, parity = _fp32(run, catalogue, generator, settings, dataset, anew=precision == "fp32")
+        exact, export = open_decoder(onnx, catalogue, settings), onnx
         if precision == "fp16":
+            weight = settings.dense_weight
             export = export_decoder(generator, catalogue.trie, catalogue.items, weight, dtype=torch.float16)
         elif precision == "int8":
-            histories = _some_histories(dataset, "valid", CALIBRATION_BATCHES * CALIBRATION_USERS)
-            export = to_int8(export, exact, histories)
-        common = overlap(
-            exact, open_decoder(export, catalogue, settings), _some_histories(dataset, "test", COMPARED_USERS)
-        )
+            export = to_int8(onnx, exact, _some_histories(dataset, "valid", CALIBRATION_BATCHES * CALIBRATION_USERS))
+        histories = _some_histories(dataset, "test", COMPARED_USERS)
+        common = overlap(exact, open_decoder(export, catalogue, settings), histories)
+        if common < MIN_OVERLAP:
+            raise JobError(
+                f"{precision} keeps {common:.1%} of the first {TOP} items, at least {MIN_OVERLAP:.0%} are asked for; "
+                f"{run.folder} stays as it was: serve fp32"
+            )
+        seconds = run.stage_seconds().get("decoder", 0.0)
+        run.reopen("decoder", "metrics")
         run.decoder.write_bytes(export)
-        run.write_json("parity.json", {**parity, "precision": precision, "overlap@20": common})
-        run.record("decoder", DECODER_FILES)
-        metrics = evaluate_run(dataset, run, "test")[0]
-        run.write_json("metrics.json", {**metrics, "train_seconds": run.read_json("metrics.json")["train_seconds"]})
-        run.record("metrics", METRICS_FILES)
+        run.write_json("parity.json", {"precision": precision, "overlap@20": common, "fp32": asdict(parity)})
+        run.record("decoder", DECODER_FILES, seconds)
+        metrics, train_seconds = evaluate_run(dataset, run, "test")[0], sum(run.stage_seconds().values())
+        run.write_json("metrics.json", {**metrics, "train_seconds": train_seconds})
+        run.record("metrics", METRICS_FILES, 0.0)
     return {**metrics, "overlap@20": common}
+
+
+def _fp32(
+    run: RunFolder, catalogue: Catalogue, generator: Generator, settings: ModelSettings, dataset: Dataset, *, anew: bool
+) -> tuple[bytes, Parity]:
+    """The fp32 decoder, and how close it is to torch: the run's own where it is whole and opens, else exported."""
+    if not anew and run.is_whole("decoder", DECODER_FILES):
+        parity = run.read_json("parity.json")
+        if parity.get("precision") == "fp32":
+            with contextlib.suppress(DecoderError):
+                onnx = run.decoder.read_bytes()
+                open_decoder(onnx, catalogue, settings)
+                return onnx, Parity(**parity["fp32"])
+    onnx = export_decoder(generator, catalogue.trie, catalogue.items, settings.dense_weight)
+    torch_decoder = TorchBeamDecoder(generator, settings.dense_weight)
+    return onnx, check_parity(torch_decoder, open_decoder(onnx, catalogue, settings), catalogue, dataset)
 
 
 def to_int8(decoder: bytes, exact: BeamDecoder, histories: Histories) -> bytes:

@@ -11,7 +11,7 @@ from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from offline.artefacts import load_catalogue, load_settings, open_run_decoder
 from offline.checkpoint import load_checkpoint
 from offline.errors import BadInputError, GateRefusedError
-from offline.run_folder import RunFolder
+from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder
 from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest
@@ -26,6 +26,12 @@ def publish(run: RunFolder, store: ReleaseStore) -> str:
         GateRefusedError: the candidate does not hold what a release promises; nothing was written.
     """
     run.require("metrics")
+    for stage, files in (("decoder", DECODER_FILES), ("metrics", METRICS_FILES)):
+        if not run.is_whole(stage, files):
+            raise BadInputError(
+                f"{run.folder}: {', '.join(files)} are not what stage {stage!r} left; train the run again, which makes "
+                "anew what has changed"
+            )
     gate = check_gate(run)
     arrays = release_arrays(run)
     created = datetime.now(UTC)

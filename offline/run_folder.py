@@ -24,6 +24,9 @@ from offline.checkpoint import write_json
 from offline.errors import BadInputError, LockedError
 from offline.recipes import Recipe
 
+DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
+METRICS_FILES = ("metrics.json",)
+
 
 class RunFolder:
     """Paths and finished stages of one run."""
@@ -127,11 +130,19 @@ class RunFolder:
         write_json(self._stages, {**kept, name: {"seconds": seconds, "sha256": digests}})
         self._passed.append(name)
 
-    def record(self, name: str, files: Sequence[str]) -> None:
-        """Say that a job has written a finished stage's files anew, so that `train` takes them as they are."""
-        finished = self._finished()
+    def reopen(self, *names: str) -> None:
+        """Make stages unfinished, because a job is going to write their files anew."""
+        write_json(self._stages, {name: entry for name, entry in self._finished().items() if name not in names})
+
+    def record(self, name: str, files: Sequence[str], seconds: float) -> None:
+        """Say that a job has finished a stage, so that `train` takes its files as they are."""
         digests = {file: _sha256(self.folder / file) for file in files}
-        write_json(self._stages, {**finished, name: {"seconds": self.stage_seconds()[name], "sha256": digests}})
+        write_json(self._stages, {**self._finished(), name: {"seconds": seconds, "sha256": digests}})
+
+    def is_whole(self, name: str, files: Sequence[str]) -> bool:
+        """Whether a stage is finished and its files are what it left."""
+        entry = self._finished().get(name)
+        return entry is not None and self._is_whole(entry, files)
 
     def stage_seconds(self) -> dict[str, float]:
         """Finished stages and how long each took, in seconds."""

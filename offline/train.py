@@ -19,15 +19,13 @@ from offline.export import export_decoder, set_dense_weight
 from offline.metrics import ranking_metrics
 from offline.parity import check_parity
 from offline.recipes import RECIPES, Recipe
-from offline.run_folder import RunFolder, fingerprint
+from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder, fingerprint
 from offline.text_features import dataset_text_features, item_texts
 from offline.train_generator import train_generator
 from offline.train_graph_rqvae import train_graph_rqvae
 from service.contract.manifest import ModelSettings
 from service.decoder import BeamDecoder
 
-DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
-METRICS_FILES = ("metrics.json",)
 FIT_USERS = 4000
 """Validation users that the dense weight is fitted on, at most."""
 
@@ -144,7 +142,7 @@ def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: C
     )
     run.decoder.write_bytes(onnx)
     run.write_json("settings.json", asdict(settings))
-    run.write_json("parity.json", asdict(parity))
+    run.write_json("parity.json", {"precision": "fp32", "overlap@20": 1.0, "fp32": asdict(parity)})
     progress.say(f"dense weight {weight}; ONNX against torch: {parity.same_lists:.2%} same lists")
 
 

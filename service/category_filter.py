@@ -36,6 +36,13 @@ class CategoryFilter:
         return not (self.any or self.all or self.none)
 
 
+NOTHING = CategoryFilter(any=frozenset(["\ud800"]))  # no text has such a name
+"""Stands for every filter that leaves nothing because no item has a category that it asks for."""
+
+ENTRY_BYTES, NAME_BYTES = 2048, 256
+"""What a kept filter takes beside its arrays, and what each of its names does at most."""
+
+
 class CategoryIndex:
     """The filters of one catalogue.
 
@@ -43,6 +50,9 @@ class CategoryIndex:
         trie: the catalogue's Rec-IDs.
         categories: of every item, in item-row order.
         max_bytes: limit for the counted filters that are kept; the last one always is.
+
+    Attributes:
+        num_bytes: memory of the counted filters that are kept, keys and bookkeeping included by estimate.
     """
 
     def __init__(self, trie: Trie, categories: Sequence[Sequence[str]], max_bytes: int) -> None:
@@ -50,27 +60,31 @@ class CategoryIndex:
         self._leaves_of = _leaves_by_category(trie, categories)
         self._max_bytes = max_bytes
         self._kept: OrderedDict[CategoryFilter, AllowedNodes] = OrderedDict()
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of the counted filters that are kept."""
-        return sum(allowed.num_bytes for allowed in self._kept.values())
-
-    def __contains__(self, category: str) -> bool:
-        return category in self._leaves_of
+        self.num_bytes = 0
 
     def allowed(self, wanted: CategoryFilter) -> AllowedNodes:
         """What a filter leaves of the catalogue. A category that no item has is one that no item has: no error."""
+        wanted = self._known(wanted)
         if wanted in self._kept:
             self._kept.move_to_end(wanted)
             return self._kept[wanted]
         allowed = AllowedNodes.of(self._trie, self._matching(wanted))
         self._kept[wanted] = allowed
+        self.num_bytes += _bytes_kept(wanted, allowed)
         while self.num_bytes > self._max_bytes and len(self._kept) > 1:
-            self._kept.popitem(last=False)
+            self.num_bytes -= _bytes_kept(*self._kept.popitem(last=False))
         return allowed
 
+    def _known(self, wanted: CategoryFilter) -> CategoryFilter:
+        """The same filter without names that no item has, so that made-up names take no room."""
+        names = self._leaves_of.keys()
+        known = CategoryFilter(any=wanted.any.intersection(names), all=wanted.all, none=wanted.none.intersection(names))
+        nothing = (wanted.any and not known.any) or not known.all <= names
+        return NOTHING if nothing else known
+
     def _matching(self, wanted: CategoryFilter) -> BoolArray:
+        if wanted is NOTHING:
+            return np.zeros(self._trie.num_items, bool)
         matching = self._having(wanted.any) if wanted.any else np.ones(self._trie.num_items, bool)
         for category in wanted.all:
             matching &= self._having({category})
@@ -81,6 +95,11 @@ class CategoryIndex:
         for category in categories:
             having[self._leaves_of.get(category, [])] = True
         return having
+
+
+def _bytes_kept(wanted: CategoryFilter, allowed: AllowedNodes) -> int:
+    names = len(wanted.any) + len(wanted.all) + len(wanted.none)
+    return allowed.num_bytes + ENTRY_BYTES + NAME_BYTES * names
 
 
 def _leaves_by_category(trie: Trie, categories: Sequence[Sequence[str]]) -> dict[str, npt.NDArray[np.int64]]:

@@ -4,6 +4,7 @@ The service and `offline evaluate` use this same class, so what is scored is wha
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from service.contract.manifest import ModelSettings
 from service.contract.trie import Trie
 from service.device import Device
 from service.onnx_session import (
+    DEVICE_OF,
     Arrays,
     DecoderError,
     DynamicSession,
@@ -87,7 +89,7 @@ class BeamDecoder:
         device: "auto" takes CUDA when there is a device, else the CPU.
         threads: CPU threads of one run.
         max_table_bytes: limit of the tables of category filters on the device.
-        buckets: shapes to prepare; None takes `default_buckets` on CUDA and none on the CPU, where they gain little.
+        buckets: shapes for `prepare`; None takes `default_buckets` on CUDA and none on the CPU, where they gain little.
 
     Raises:
         DecoderError: CUDA is asked for and the session would run elsewhere, the graph does not fit the arrays, or an
@@ -117,17 +119,34 @@ class BeamDecoder:
         catalogue = _catalogue_arrays(trie, item_vectors, session) | self.constraints.static_inputs()
         memory = memory_of(session)
         self._resident = {name: ort.OrtValue.ortvalue_from_numpy(array, memory) for name, array in catalogue.items()}
+        self._shapes = catalogue
         self._tables_shared = memory == "cpu"  # there a value is the array itself, and changes with it
         self._dynamic = DynamicSession(session, self._resident)
         if buckets is None:
             buckets = default_buckets(settings) if memory == "cuda" else ()
+        self._buckets = sorted(buckets)
+        self._open_fixed = partial(self._open_bucket, onnx, session, threads)
         self._fixed: list[tuple[Bucket, FixedSession]] = []
-        for bucket in sorted(buckets):
-            example = bucket.pad(self.inputs([np.empty(0, np.int64)], [ItemFilter()], bucket.beam_width))
-            fixed = fixed_dimensions(session, {**catalogue, **example})
-            opened = open_session(onnx, device, threads, fixed=fixed, cuda_graph=memory == "cuda")
-            shape = (bucket.batch, bucket.beam_width)
-            self._fixed.append((bucket, FixedSession(opened, self._resident, example, shape)))
+
+    @property
+    def has_buckets(self) -> bool:
+        """Whether there are fixed shapes to prepare."""
+        return bool(self._buckets)
+
+    def prepare(self) -> None:
+        """Open the sessions of fixed shapes; on CUDA this captures their graphs.
+
+        To be called on the thread that will decode: onnxruntime keeps a captured graph for the thread that captured it,
+        and a capture is disturbed by whatever else uses the device meanwhile. Without it every batch runs eagerly.
+        """
+        self._fixed = [(bucket, self._open_fixed(bucket)) for bucket in self._buckets]
+
+    def _open_bucket(self, onnx: bytes, dynamic: Any, threads: int, bucket: Bucket) -> FixedSession:
+        example = bucket.pad(self.inputs([np.empty(0, np.int64)], [ItemFilter()], bucket.beam_width))
+        fixed = fixed_dimensions(dynamic, {**self._shapes, **example})
+        device: Device = DEVICE_OF[self.provider]
+        session = open_session(onnx, device, threads, fixed=fixed, cuda_graph=device != "cpu")
+        return FixedSession(session, self._resident, example, (bucket.batch, bucket.beam_width))
 
     def decode(self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
         """Search the best `beam_width` items of every request, in one run of the graph.

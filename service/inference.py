@@ -21,6 +21,10 @@ class InferenceThread:
         """Call a function on the thread; what touches a decoder or its filters runs nowhere else."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
+    def call(self, function: Callable[[], Result]) -> Result:
+        """The same from another thread than the event loop's: call and wait."""
+        return self._thread.submit(function).result()
+
     def close(self) -> None:
         """Let the running decode end and drop the waiting ones."""
         self._thread.shutdown(wait=True, cancel_futures=True)

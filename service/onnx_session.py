@@ -4,6 +4,9 @@ A fixed shape lets onnxruntime fold all shape arithmetic away, and on CUDA the w
 graph: buffers keep their addresses, a request's arrays are copied into them.
 """
 
+import contextlib
+import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +18,14 @@ from service.contract.decoder_graph import OUTPUT_NAMES
 from service.device import Device, cuda_device_present
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+PROVIDERS: dict[Device, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+DEVICE_OF = {provider: device for device, provider in PROVIDERS.items()}
+
+logger = logging.getLogger(__name__)
 
 
 class DecoderError(RuntimeError):
@@ -29,7 +39,7 @@ def open_session(
 
     Args:
         onnx: the exported graph.
-        device: "auto" takes CUDA when there is a device, else the CPU.
+        device: "auto" takes CUDA when there is a device that onnxruntime can use, else the CPU.
         threads: CPU threads of one run.
         fixed: sizes for named dimensions of the inputs.
         cuda_graph: capture the run as a CUDA graph; every dimension must be fixed.
@@ -38,7 +48,12 @@ def open_session(
         DecoderError: onnxruntime cannot open the graph, or would run it elsewhere.
     """
     if device == "auto":
-        device = "cuda" if cuda_device_present() else "cpu"
+        if cuda_device_present():
+            try:
+                return open_session(onnx, "cuda", threads, fixed=fixed, cuda_graph=cuda_graph)
+            except DecoderError as error:
+                logger.warning("running on the CPU: %s", error)
+        device = "cpu"
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -46,13 +61,14 @@ def open_session(
     for name, size in (fixed or {}).items():
         options.add_free_dimension_override_by_name(name, size)
     if device != "cpu" and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            ort.preload_dlls()
     try:
         session = ort.InferenceSession(onnx, options, providers=_providers(device, cuda_graph))
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise DecoderError(f"onnxruntime cannot open the release's decoder on {device}: {error}") from error
     found = session.get_providers()[0]
-    if device != "cpu" and found != PROVIDERS[device]:
+    if found != PROVIDERS[device]:
         raise DecoderError(
             f"device {device} was asked for, but onnxruntime {ort.__version__} would run on {found}: "
             "check the driver and that onnxruntime-gpu (not onnxruntime) is installed, or set MMGREC_DEVICE=cpu"
@@ -64,7 +80,7 @@ def _providers(device: Device, cuda_graph: bool) -> list[Any]:
     capture = "1" if cuda_graph else "0"
     # The arena never shrinks while a session lives, so it takes what is needed and no power of two.
     cuda = ("CUDAExecutionProvider", {"enable_cuda_graph": capture, "arena_extend_strategy": "kSameAsRequested"})
-    tensorrt = ("TensorrtExecutionProvider", {"trt_cuda_graph_enable": cuda_graph, "trt_engine_cache_enable": True})
+    tensorrt = ("TensorrtExecutionProvider", {"trt_cuda_graph_enable": cuda_graph})
     accelerators: dict[str, list[Any]] = {"cpu": [], "cuda": [cuda], "tensorrt": [tensorrt, cuda]}
     return [*accelerators[device], "CPUExecutionProvider"]
 

@@ -4,9 +4,10 @@ Knows nothing of HTTP. A request that nothing can be decoded for gets the popula
 """
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from service.category_filter import CategoryFilter
 from service.constraints import ItemFilter
@@ -16,9 +17,6 @@ from service.inference import InferenceThread
 from service.redis_connection import RedisUnavailableError
 from service.release import Int64Array, Release
 from service.schemas import CategoryConditions, FallbackReason, RecommendedItem, RecommendRequest, RecommendResponse
-
-POPULAR_STEP = 8192
-"""Rows of the popular list that are looked at together: most requests need the first few."""
 
 
 class RequestLimitError(ValueError):
@@ -187,19 +185,19 @@ def resolve(decoded: Decoded, release: Release, n: int) -> list[Pick]:
 def popular(release: Release, prepared: Prepared, n: int) -> list[Pick]:
     """The `n` most interacted items that the request allows, on the inference thread."""
     wanted = _item_filter(release, prepared)
-    row_to_leaf = release.trie.row_to_leaf()
-    found: list[int] = []
-    for start in range(0, len(release.popular_rows), POPULAR_STEP):
-        rows = release.popular_rows[start : start + POPULAR_STEP]
-        legal = ~np.isin(rows, wanted.excluded)
-        if wanted.candidates is not None:
-            legal &= np.isin(rows, wanted.candidates)
+    if wanted.candidates is not None:
+        rows: npt.NDArray[np.integer[Any]] = np.unique(wanted.candidates)
         if wanted.allowed is not None:
-            legal &= wanted.allowed.leaves[row_to_leaf[rows]]
-        found += rows[legal][: n - len(found)].tolist()
-        if len(found) == n:
-            break
-    return [Pick(row, None, None) for row in found]
+            rows = rows[wanted.allowed.leaves[release.trie.row_to_leaf()[rows]]]
+    elif wanted.allowed is not None:
+        rows = release.trie.leaf_to_row[wanted.allowed.leaves]
+    else:
+        rows = release.popular_rows[: n + len(wanted.excluded)]
+    rows = rows[~np.isin(rows, wanted.excluded)]
+    places = release.popular_place[rows]
+    if len(places) > n:
+        places = np.partition(places, n - 1)[:n]
+    return [Pick(row, None, None) for row in release.popular_rows[np.sort(places)].tolist()]
 
 
 def _why_fallback(request: RecommendRequest, stored: UserItems, *, degraded: bool) -> FallbackReason:

@@ -41,6 +41,13 @@ class Decoder(Protocol):
     def decode(self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
         """Decode a batch; see `BeamDecoder.decode`."""
 
+    @property
+    def has_buckets(self) -> bool:
+        """Whether there is anything to prepare."""
+
+    def prepare(self) -> None:
+        """Called once on the thread that will decode, before it does; see `BeamDecoder.prepare`."""
+
 
 class DecoderFactory(Protocol):
     """Builds a decoder; `service.decoder.BeamDecoder` is the real one, tests pass their own."""
@@ -71,6 +78,7 @@ class Release:
         categories: which items a category filter leaves; used by the inference thread alone.
         row_of: item id to item row.
         popular_rows: int64 [num_items], item rows by training interactions, most first.
+        popular_place: int32 [num_items], where each item row stands in `popular_rows`.
     """
 
     manifest: Manifest
@@ -80,6 +88,7 @@ class Release:
     categories: CategoryIndex
     row_of: Mapping[str, int]
     popular_rows: Int64Array
+    popular_place: npt.NDArray[np.int32]
 
     @property
     def version(self) -> str:
@@ -138,6 +147,9 @@ def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decod
         threads=settings.inference_threads,
         max_table_bytes=settings.filter_table_bytes,
     )
+    popular_rows = items.popular_rows()
+    popular_place = np.empty(len(popular_rows), np.int32)
+    popular_place[popular_rows] = np.arange(len(popular_rows), dtype=np.int32)
     return Release(
         manifest=manifest,
         decoder=decoder,
@@ -145,7 +157,8 @@ def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decod
         items=items,
         categories=CategoryIndex(trie, items.categories, settings.filter_cache_bytes),
         row_of=items.row_of(),
-        popular_rows=items.popular_rows(),
+        popular_rows=popular_rows,
+        popular_place=popular_place,
     )
 
 

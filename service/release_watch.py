@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
+from service.inference import InferenceThread
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
 from service.release import BrokenReleaseError, DecoderFactory, Release, load_release
 from service.settings import Settings
@@ -62,11 +63,18 @@ class NotReadyError(RuntimeError):
 class ReleaseWatch:
     """Holds the release in memory and replaces it when another version becomes active."""
 
-    def __init__(self, connection: RedisConnection, settings: Settings, decoder_factory: DecoderFactory) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        settings: Settings,
+        decoder_factory: DecoderFactory,
+        inference: InferenceThread,
+    ) -> None:
         self.state = State(None, STARTING)
         self._connection = connection
         self._settings = settings
         self._decoder_factory = decoder_factory
+        self._inference = inference
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="release-loader")
         self._broken: _Broken | None = None
 
@@ -123,6 +131,11 @@ class ReleaseWatch:
     def _load(self, store: ReleaseStore, version: str) -> Release:
         started = time.perf_counter()
         release = load_release(store, version, self._settings, decoder_factory=self._decoder_factory)
+        if release.decoder.has_buckets:
+            try:
+                self._inference.call(release.decoder.prepare)
+            except Exception as error:
+                raise BrokenReleaseError(version, f"its decoder cannot be prepared ({error})") from error
         logger.info(
             "release %s: %d items on %s, loaded in %.2f s",
             version,

@@ -25,7 +25,7 @@ class Runtime:
         self._connection = RedisConnection(settings)
         self._inference = InferenceThread()
         self._watching: asyncio.Task[None] | None = None
-        self.watch = ReleaseWatch(self._connection, settings, decoder_factory)
+        self.watch = ReleaseWatch(self._connection, settings, decoder_factory, self._inference)
         self.recommender = Recommender(Histories(self._connection), self._inference, max_n=settings.max_n)
 
     async def __aenter__(self) -> Self:

@@ -20,8 +20,9 @@ from service.decoder import BeamDecoder
 HISTORY = 20
 BEAMS = 20
 MANY_HISTORIES = 4096
-CALIBRATION = 256
 """Different histories that take turns, so that a large catalogue's vectors do not come from the caches."""
+CALIBRATION = 256
+"""Histories that the scales of int8 are taken from."""
 
 
 @dataclass(frozen=True, kw_only=True)

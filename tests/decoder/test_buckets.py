@@ -39,7 +39,9 @@ def world(make_world: MakeWorld) -> World:
 @pytest.fixture(scope="module")
 def bucketed(world: World) -> BeamDecoder:
     """The larger one first: the order in which they are given says nothing."""
-    return world.decoder_of(world.onnx, buckets=[WIDE, SMALL])
+    decoder = world.decoder_of(world.onnx, buckets=[WIDE, SMALL])
+    decoder.prepare()
+    return decoder
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def test_a_bucket_answers_like_the_dynamic_session(
 ) -> None:
     world, random = make_world(*catalogue), np.random.default_rng(catalogue[1])
     decoder = world.decoder_of(world.onnx, buckets=[WIDE])
+    decoder.prepare()
     requests = [draw_request(random, world) for _ in range(batch)]
     found = world.decode(requests, 10, decoder)
     assert same_lists(found, world.decode(requests, 10))
@@ -140,7 +143,9 @@ def test_an_answer_of_a_bucket_is_not_overwritten_by_the_next(world: World, buck
 def test_nothing_is_prepared_on_the_cpu_unless_asked(make_world: MakeWorld, sessions: list[Any]) -> None:
     world = make_world(np.array([[0, 0, 0], [1, 0, 0]], np.int32))
     assert sessions == []
-    world.decoder_of(world.onnx, buckets=[SMALL, WIDE])
+    decoder = world.decoder_of(world.onnx, buckets=[SMALL, WIDE])
+    assert sessions == []
+    decoder.prepare()
     assert sorted({tuple(shape_of(session)) for session in sessions}) == [(1, 3), (4, 6)]  # warm before serving
 
 

@@ -14,7 +14,7 @@ from offline.dataset import Dataset
 from offline.errors import BadInputError, GateRefusedError
 from offline.export import set_dense_weight
 from offline.publish import check_gate, publish, release_arrays
-from offline.run_folder import RunFolder
+from offline.run_folder import METRICS_FILES, RunFolder
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY
 from service.contract.redis_keys import RedisKeys
@@ -96,6 +96,7 @@ def test_the_gate_refuses_a_bad_count_and_writes_nothing(
     own_run: RunFolder, store: ReleaseStore, client: redis.Redis, keys: RedisKeys, count: str
 ) -> None:
     own_run.write_json("metrics.json", own_run.read_json("metrics.json") | {count: 2.0})
+    own_run.record("metrics", METRICS_FILES, 0.0)
     with pytest.raises(GateRefusedError, match=rf"the gate refused .*: {count} = 2, must be 0.*served release stays"):
         publish(own_run, store)
     assert all_keys(client, keys) == set()
@@ -161,10 +162,22 @@ def test_an_unfinished_run_is_refused(own_run: RunFolder, store: ReleaseStore) -
 
 def test_a_bad_count_ends_the_job_with_3(job, own_run: RunFolder, redis_url: str, namespace: str) -> None:
     own_run.write_json("metrics.json", own_run.read_json("metrics.json") | {"illegal": 1.0})
+    own_run.record("metrics", METRICS_FILES, 0.0)
     ended = job("publish", "--run", own_run.folder, "--redis-url", redis_url, "--namespace", namespace)
     assert (ended.code, ended.out) == (3, "")
     assert ended.err.startswith("error: the gate refused ")
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("stage", ["decoder", "metrics"])
+def test_files_that_a_stage_did_not_leave_are_not_published(
+    own_run: RunFolder, store: ReleaseStore, stage: str
+) -> None:
+    """A decoder must never go out with the metrics of another."""
+    own_run.write_json("parity.json" if stage == "decoder" else "metrics.json", {"precision": "fp32"})
+    with pytest.raises(BadInputError, match=f"are not what stage '{stage}' left; train the run again"):
+        publish(own_run, store)
+    assert store.active_version() is None
 
 
 def test_a_held_lock_ends_the_job_with_4(

@@ -58,7 +58,8 @@ def test_a_run_says_everything_about_itself(run: RunFolder, dataset: Dataset) ->
 
 
 def test_onnx_answers_like_torch(run: RunFolder) -> None:
-    parity = run.read_json("parity.json")
+    assert run.read_json("parity.json")["precision"] == "fp32"
+    parity = run.read_json("parity.json")["fp32"]
     assert parity["users"] == 60
     assert parity["same_lists"] == 1.0
     assert parity["max_score_difference"] <= 1e-4

@@ -47,6 +47,7 @@ class FakeDecoder:
     """Scores every item by its distance from the last item of the history, and keeps every promise of a decoder."""
 
     provider = "FakeExecutionProvider"
+    has_buckets = False
 
     def __init__(
         self,
@@ -62,6 +63,9 @@ class FakeDecoder:
         self.trie = trie
         self.row_to_leaf = np.argsort(trie.leaf_to_row)
         self.threads_seen: set[str] = set()
+
+    def prepare(self) -> None:
+        self.threads_seen.add(threading.current_thread().name)
 
     def decode(self, histories: Sequence[Any], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
         self.threads_seen.add(threading.current_thread().name)

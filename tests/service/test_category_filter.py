@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.category_filter import CategoryFilter, CategoryIndex
+from service.category_filter import CategoryFilter, CategoryIndex, _bytes_kept
 from service.contract.allowed_nodes import AllowedNodes
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import Trie, build_trie
@@ -63,7 +63,7 @@ def test_what_is_kept_changes_no_answer(
     for each in [*wanted, *wanted]:
         allowed = index.allowed(each)
         assert rows_of(trie, allowed) == slow_matches(categories, each)
-        assert index.num_bytes <= max(max_bytes, allowed.num_bytes)
+        assert index.num_bytes <= max(max_bytes, _bytes_kept(each, allowed))
 
 
 # Rows 0 .. 4 in another order than their leaves.
@@ -107,8 +107,15 @@ def test_a_filter_that_asks_for_nothing_is_empty() -> None:
     assert not any(each.is_empty for each in (asked(any_of="a"), asked(all_of="a"), asked(none_of="a")))
 
 
-def test_the_index_knows_its_categories(index: CategoryIndex) -> None:
-    assert [name in index for name in (*NAMES, "toys", "")] == [True, True, True, False, False, False]
+def test_made_up_names_take_no_room(index: CategoryIndex) -> None:
+    """Whoever asks for names that no item has cannot fill the memory with them."""
+    first = index.allowed(asked(any_of="books", none_of="toys"))
+    assert index.allowed(asked(any_of="books cars", none_of="bikes")) is first
+    nothing = index.allowed(asked(any_of="toys"))
+    assert nothing.num_leaves == 0
+    for made_up in range(50):
+        assert index.allowed(asked(any_of=f"toys-{made_up}")) is nothing
+        assert index.allowed(asked(all_of=f"books toys-{made_up}")) is nothing
 
 
 def test_an_equal_filter_is_counted_once(index: CategoryIndex) -> None:
@@ -119,7 +126,7 @@ def test_an_equal_filter_is_counted_once(index: CategoryIndex) -> None:
 
 def test_the_least_recently_used_filter_goes_first() -> None:
     books, games, music = (asked(any_of=name) for name in ("books", "games", "music"))
-    size = CategoryIndex(TRIE, CATEGORIES, PLENTY).allowed(books).num_bytes
+    size = _bytes_kept(books, CategoryIndex(TRIE, CATEGORIES, PLENTY).allowed(books))
     index = CategoryIndex(TRIE, CATEGORIES, 3 * size - 1)  # two fit
     kept = {name: index.allowed(name) for name in (books, games)}
     assert index.allowed(books) is kept[books]  # used again, so `games` is the oldest now
@@ -135,5 +142,5 @@ def test_the_last_filter_is_kept_even_when_it_is_too_big() -> None:
     kept = index.allowed(books)
     assert index.allowed(books) is kept
     assert rows_of(TRIE, index.allowed(games)) == {1, 3}
-    assert index.num_bytes == kept.num_bytes  # of one filter
+    assert index.num_bytes == _bytes_kept(games, kept)  # of one filter
     assert index.allowed(books) is not kept

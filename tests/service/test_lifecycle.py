@@ -121,6 +121,24 @@ def test_redis_killed_under_way_degrades_and_recovers(
         wait_for(lambda: client.get("/health/ready").json()["degraded"] is False)
 
 
+def test_fixed_shapes_are_prepared_on_the_thread_that_decodes(
+    settings: Settings, publish: Any, running: Running, wait_for: WaitFor, fake_decoder: Any
+) -> None:
+    """A CUDA graph belongs to the thread that captured it."""
+    publish("v1")
+    threads: list[str] = []
+
+    class BucketDecoder(fake_decoder):  # type: ignore[misc]
+        has_buckets = True
+
+        def prepare(self) -> None:
+            threads.append(threading.current_thread().name)
+
+    with running(create_app(settings, decoder_factory=BucketDecoder)) as client:
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+    assert [name.rpartition("_")[0] for name in threads] == ["inference"]
+
+
 def test_a_request_keeps_the_release_that_it_started_with(
     settings: Settings, publish: Any, running: Running, wait_for: WaitFor, fake_decoder: Any
 ) -> None:

@@ -119,13 +119,6 @@ def test_popular_items_come_by_count_and_only_those_allowed(
     assert rows_of(release, fields, 2) == expected[:2]
 
 
-def test_popular_items_are_found_behind_many_that_are_not_allowed(
-    release: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.recommender.POPULAR_STEP", 2)
-    assert rows_of(release, {"candidates": list(item(0, 4, 9))}) == [9, 4, 0]
-
-
 def test_popular_items_have_no_scores(release: Release) -> None:
     picks = popular(release, prepare(ask(), UserItems(), release), 3)
     assert {(pick.score, pick.log_prob) for pick in picks} == {(None, None)}
