@@ -18,6 +18,7 @@ import httpx
 import polars as pl
 import pytest
 
+from offline.run_folder import METRICS_FILES, RunFolder
 from tests.offline.conftest import SIZE, item_id, taste, trained_checkerboard, user_id
 
 ROOT = Path(__file__).parents[1]
@@ -226,6 +227,7 @@ def test_a_bad_publish_loses_nothing(world: World, tmp_path: Path) -> None:
     seen = shutil.copytree(world.run, tmp_path / "seen")
     metrics = json.loads((seen / "metrics.json").read_text())
     (seen / "metrics.json").write_text(json.dumps(metrics | {"seen": 3.0}))
+    RunFolder(seen).record("metrics", METRICS_FILES, 0.0)  # as if the evaluation had found them
     for run, code, named in ((damaged, 2, "decoder.onnx"), (seen, 3, "seen = 3, must be 0")):
         done = world.offline("publish", "--run", run)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
