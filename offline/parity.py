@@ -11,6 +11,7 @@ from model.beam_decoder import Constraints
 from offline.artefacts import Catalogue
 from offline.dataset import Dataset
 from offline.errors import JobError
+from offline.evaluate import Split
 from offline.trie_tensors import trie_levels
 from service.constraints import ItemFilter
 from service.contract.decoder_graph import (
@@ -47,12 +48,11 @@ def check_parity(
     Raises:
         JobError: scores differ by more than 1e-4, or more than 0.1 % of the lists differ.
     """
-    histories = dataset.histories("test")
-    users = np.unique(np.linspace(0, dataset.num_users - 1, max_users).astype(np.int64))
+    histories = some_histories(dataset, "test", max_users)
     beam_width = decoder.settings.beam_widths[0]
     parts = []
-    for start in range(0, len(users), BATCH_USERS):
-        batch = [histories.of(int(user)) for user in users[start : start + BATCH_USERS]]
+    for start in range(0, len(histories), BATCH_USERS):
+        batch = histories[start : start + BATCH_USERS]
         filters = [ItemFilter(excluded=rows) for rows in batch]
         served = decoder.decode(batch, filters, beam_width=beam_width)
         leaves, _, score = decode_with_torch(torch_decoder, decoder, catalogue, batch, filters, beam_width)
@@ -64,6 +64,13 @@ def check_parity(
             f"{MIN_SAME_LISTS}. Check the versions of torch, onnx and onnxruntime against constraints.txt"
         )
     return parity
+
+
+def some_histories(dataset: Dataset, split: Split, count: int) -> list[npt.NDArray[np.int64]]:
+    """Histories of up to `count` users, evenly over the dataset."""
+    histories = dataset.histories(split)
+    users = np.unique(np.linspace(0, dataset.num_users - 1, count).astype(np.int64))
+    return [histories.of(int(user)) for user in users]
 
 
 def compare(

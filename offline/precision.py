@@ -23,11 +23,10 @@ from offline import progress
 from offline.artefacts import Catalogue, load_catalogue, load_generator, load_settings, open_decoder
 from offline.dataset import Dataset
 from offline.errors import JobError
-from offline.evaluate import Split
 from offline.export import export_decoder
-from offline.parity import Parity, check_parity
+from offline.parity import Parity, check_parity, some_histories
 from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder
-from offline.train import evaluate_run
+from offline.train import write_metrics
 from service.constraints import ItemFilter
 from service.contract.manifest import ModelSettings
 from service.decoder import BeamDecoder
@@ -58,14 +57,13 @@ def export_run(dataset: Dataset, run: RunFolder, precision: Precision) -> dict[s
     with run.locked():
         catalogue, generator, settings = load_catalogue(run), load_generator(run), load_settings(run)
         progress.say(f"exporting the beam decoder in {precision} (up to a minute)")
-        onnx, parity = _fp32(run, catalogue, generator, settings, dataset, anew=precision == "fp32")
-        exact, export = open_decoder(onnx, catalogue, settings), onnx
+        export, exact, parity = _fp32(run, catalogue, generator, settings, dataset, anew=precision == "fp32")
         if precision == "fp16":
             weight = settings.dense_weight
             export = export_decoder(generator, catalogue.trie, catalogue.items, weight, dtype=torch.float16)
         elif precision == "int8":
-            export = to_int8(onnx, exact, _some_histories(dataset, "valid", CALIBRATION_BATCHES * CALIBRATION_USERS))
-        histories = _some_histories(dataset, "test", COMPARED_USERS)
+            export = to_int8(export, exact, some_histories(dataset, "valid", CALIBRATION_BATCHES * CALIBRATION_USERS))
+        histories = some_histories(dataset, "test", COMPARED_USERS)
         common = overlap(exact, open_decoder(export, catalogue, settings), histories)
         if common < MIN_OVERLAP:
             raise JobError(
@@ -77,26 +75,24 @@ def export_run(dataset: Dataset, run: RunFolder, precision: Precision) -> dict[s
         run.decoder.write_bytes(export)
         run.write_json("parity.json", {"precision": precision, "overlap@20": common, "fp32": asdict(parity)})
         run.record("decoder", DECODER_FILES, seconds)
-        metrics, train_seconds = evaluate_run(dataset, run, "test")[0], sum(run.stage_seconds().values())
-        run.write_json("metrics.json", {**metrics, "train_seconds": train_seconds})
+        metrics = write_metrics(dataset, run)
         run.record("metrics", METRICS_FILES, 0.0)
     return {**metrics, "overlap@20": common}
 
 
 def _fp32(
     run: RunFolder, catalogue: Catalogue, generator: Generator, settings: ModelSettings, dataset: Dataset, *, anew: bool
-) -> tuple[bytes, Parity]:
-    """The fp32 decoder, and how close it is to torch: the run's own where it is whole and opens, else exported."""
+) -> tuple[bytes, BeamDecoder, Parity]:
+    """The fp32 decoder, the same opened, its parity with torch: the run's own if whole and usable, else exported."""
     if not anew and run.is_whole("decoder", DECODER_FILES):
         parity = run.read_json("parity.json")
         if parity.get("precision") == "fp32":
             with contextlib.suppress(DecoderError):
                 onnx = run.decoder.read_bytes()
-                open_decoder(onnx, catalogue, settings)
-                return onnx, Parity(**parity["fp32"])
+                return onnx, open_decoder(onnx, catalogue, settings), Parity(**parity["fp32"])
     onnx = export_decoder(generator, catalogue.trie, catalogue.items, settings.dense_weight)
-    torch_decoder = TorchBeamDecoder(generator, settings.dense_weight)
-    return onnx, check_parity(torch_decoder, open_decoder(onnx, catalogue, settings), catalogue, dataset)
+    exact = open_decoder(onnx, catalogue, settings)
+    return onnx, exact, check_parity(TorchBeamDecoder(generator, settings.dense_weight), exact, catalogue, dataset)
 
 
 def to_int8(decoder: bytes, exact: BeamDecoder, histories: Histories) -> bytes:
@@ -163,10 +159,3 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
             return None
         width = self._decoder.settings.beam_widths[0]
         return self._decoder.resident_inputs() | self._decoder.inputs(batch, [ItemFilter()] * len(batch), width)
-
-
-def _some_histories(dataset: Dataset, split: Split, count: int) -> Histories:
-    """Histories of up to `count` users, evenly over the dataset."""
-    histories = dataset.histories(split)
-    users = np.unique(np.linspace(0, dataset.num_users - 1, count).astype(np.int64))
-    return [histories.of(int(user)) for user in users]

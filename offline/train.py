@@ -70,9 +70,15 @@ def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -
                 _make_decoder(dataset, run, recipe, catalogue)
         with run.stage("metrics", METRICS_FILES) as todo:
             if todo:
-                metrics = evaluate_run(dataset, run, "test")[0]
-                run.write_json("metrics.json", {**metrics, "train_seconds": sum(run.stage_seconds().values())})
+                write_metrics(dataset, run)
         return {name: float(value) for name, value in run.read_json("metrics.json").items()}
+
+
+def write_metrics(dataset: Dataset, run: RunFolder) -> dict[str, float]:
+    """Score the run's decoder on the test split and write `metrics.json`; returns the metrics of the decoder."""
+    metrics = evaluate_run(dataset, run, "test")[0]
+    run.write_json("metrics.json", {**metrics, "train_seconds": sum(run.stage_seconds().values())})
+    return metrics
 
 
 def evaluate_run(dataset: Dataset, run: RunFolder, split: Split) -> tuple[dict[str, float], Rankings]:

@@ -119,7 +119,6 @@ class BeamDecoder:
         catalogue = _catalogue_arrays(trie, item_vectors, session) | self.constraints.static_inputs()
         memory = memory_of(session)
         self._resident = {name: ort.OrtValue.ortvalue_from_numpy(array, memory) for name, array in catalogue.items()}
-        self._shapes = catalogue
         self._tables_shared = memory == "cpu"  # there a value is the array itself, and changes with it
         self._dynamic = DynamicSession(session, self._resident)
         if buckets is None:
@@ -143,7 +142,8 @@ class BeamDecoder:
 
     def _open_bucket(self, onnx: bytes, dynamic: Any, threads: int, bucket: Bucket) -> FixedSession:
         example = bucket.pad(self.inputs([np.empty(0, np.int64)], [ItemFilter()], bucket.beam_width))
-        fixed = fixed_dimensions(dynamic, {**self._shapes, **example})
+        shapes = {name: value.shape() for name, value in self._resident.items()}
+        fixed = fixed_dimensions(dynamic, shapes | {name: array.shape for name, array in example.items()})
         device: Device = DEVICE_OF[self.provider]
         session = open_session(onnx, device, threads, fixed=fixed, cuda_graph=device != "cpu")
         return FixedSession(session, self._resident, example, (bucket.batch, bucket.beam_width))

@@ -7,7 +7,7 @@ graph: buffers keep their addresses, a request's arrays are copied into them.
 import contextlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,12 +90,12 @@ def memory_of(session: Any) -> str:
     return "cpu" if session.get_providers()[0] == "CPUExecutionProvider" else "cuda"
 
 
-def fixed_dimensions(session: Any, arrays: Arrays) -> dict[str, int]:
-    """Names of a dynamic session's input dimensions, with the sizes that they have in `arrays`."""
+def fixed_dimensions(session: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Names of a dynamic session's input dimensions, with the sizes that they have in `shapes`, by input."""
     return {
         name: size
         for node in session.get_inputs()
-        for name, size in zip(node.shape, arrays[node.name].shape, strict=True)
+        for name, size in zip(node.shape, shapes[node.name], strict=True)
         if isinstance(name, str)
     }
 
@@ -148,7 +148,7 @@ class FixedSession:
             self._binding.bind_ortvalue_input(name, value)
         for name, value in zip(OUTPUT_NAMES, self._outputs, strict=True):
             self._binding.bind_ortvalue_output(name, value)
-        # A CUDA graph is captured on the first runs: before serving, on the thread that builds the decoder.
+        # A CUDA graph is captured on the first runs: before serving, on the thread that will decode.
         for _ in range(2):
             self.run(example)
 

@@ -73,7 +73,7 @@ def test_an_unfinished_run_is_refused(trained: tuple[Path, Path], tmp_path: Path
         export_run(load_dataset(trained[0], seed=0), RunFolder(tmp_path), "int8")
 
 
-@pytest.mark.parametrize("stopped_at", ["evaluate_run", "write_json", "record"])
+@pytest.mark.parametrize("stopped_at", ["write_metrics", "write_json", "record"])
 def test_a_decoder_never_keeps_the_metrics_of_another(
     trained: tuple[Path, Path], run: RunFolder, stopped_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_decoder_never_keeps_the_metrics_of_another(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        target = (precision_module, "evaluate_run") if stopped_at == "evaluate_run" else (RunFolder, stopped_at)
+        target = (precision_module, "write_metrics") if stopped_at == "write_metrics" else (RunFolder, stopped_at)
         patch.setattr(*target, stop)
         with pytest.raises(KeyboardInterrupt):
             export_run(load_dataset(data, seed=0), run, "int8")
