@@ -103,6 +103,34 @@ def evaluate(
 
 
 @cli.command()
+def baselines(
+    data: Data,
+    split: Annotated[
+        Literal["valid", "test"], typer.Option("--split", help="Held-out interactions to score.")
+    ] = "test",
+    only: Annotated[
+        str, typer.Option("--only", help="Peers to run, with commas between: popularity,ease. Without it, all.")
+    ] = "",
+    seed: Seed = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for the same as JSON, with the settings that were chosen.")
+    ] = None,
+) -> None:
+    """Run simple peers (popularity, item-kNN, EASE, transitions, LightGCN, SASRec) on a dataset. Prints a table."""
+    from offline.baselines.job import require_json_path, run_baselines
+    from offline.baselines.table import as_table
+    from offline.checkpoint import write_json
+    from offline.dataset import load_dataset
+
+    if json_file is not None:
+        require_json_path(json_file)
+    report = run_baselines(load_dataset(data, seed=seed), split, [name for name in only.split(",") if name], seed=seed)
+    if json_file is not None:
+        write_json(json_file, report.as_json())
+    typer.echo(as_table(report))
+
+
+@cli.command()
 def export(
     data: Data,
     run: Run,
