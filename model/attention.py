@@ -74,6 +74,24 @@ class RelationAwareSelfAttention(nn.Module):
         return F.linear(rows, weight, torch.cat([bias, torch.zeros_like(bias)], dim=1).flatten())
 
 
+class PlainSelfAttention(nn.Module):
+    """Self-attention that does not know the user, with the call of the relation-aware one: for ablations."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.projection = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, rows: Tensor, _user: Tensor, bias: Tensor) -> Tensor:
+        """[B · S, D] to [B · S, D]; bias as for the relation-aware attention."""
+        slots, dim = bias.shape[-1], rows.shape[-1]
+        parts = self.projection(rows).view(-1, slots, 3, self.num_heads, dim // self.num_heads)
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+        weights = (queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1]) + bias).softmax(dim=-1)
+        return self.out((weights @ values).transpose(1, 2).reshape(-1, dim))
+
+
 class RelationBias(nn.Module):
     """Pairwise recency and distance bias for ordered histories; slot 0 is the learned one, slot 1 the newest item.
 

@@ -53,7 +53,7 @@ class BeamDecoder(nn.Module):
 
     Args:
         generator: the trained generator.
-        dense_weight: factor of the dense term in `score`.
+        dense_weight: factor of the dense term, a cosine, in `score`.
     """
 
     dense_weight: Tensor
@@ -99,7 +99,7 @@ class BeamDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = leaf_to_row.gather(0, beams.nodes.flatten())
         keys = self.generator.item_keys(F.embedding(rows, item_vectors)).view(*beams.nodes.shape, state.shape[-1])
-        dense = (keys @ state.unsqueeze(-1)).squeeze(-1).float() * self.generator.dense_scale.float().exp()
+        dense = (keys @ state.unsqueeze(-1)).squeeze(-1).float()
         alive = beams.log_probs > ALIVE_FLOOR
         score = torch.where(alive, beams.log_probs + self.dense_weight * dense, 2 * NEGATIVE)
         score, order = score.sort(dim=-1, descending=True)

@@ -1,18 +1,20 @@
 """The Rec-ID generator: a Transformer encoder-decoder over item vectors (MMGRec, arXiv 2404.16555).
 
 What is unusual, and why:
+- An item vector is its key and its context (model.graph_encoder), side by side.
 - The history is a set: no absolute positions; with `ordered_history` a pairwise recency/distance bias instead.
-- The user's vector is computed from the history, so unknown users and fresh histories need no retraining.
-- Slot 0 of the encoder is learned: an empty history attends to it, and its final state is the *history state* of the
-  dense term.
+- The user's vector is the *history state* (model.history_state), computed from the history, so unknown users and fresh
+  histories need no retraining. It conditions the attention, starts slot 0 of the encoder, and meets a vector of every
+  token in the logits.
+- Slot 0 of the encoder is never empty: an empty history attends to it.
 - Every level has its own vocabulary, embedding and head.
 
 Letters: B = batch, H = history slots, S = H + 1, W = prefixes (beams, or targets in training), D = model width,
-F = columns of an item vector.
+F = columns of an item vector, V = vocabulary of a level.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,20 +22,29 @@ from torch import Tensor, nn
 
 from model.attention import (
     CrossAttention,
+    PlainSelfAttention,
     Positions,
     PrefixSelfAttention,
     RelationAwareSelfAttention,
     RelationBias,
     floor_of,
 )
+from model.history_state import HistoryState
+
+Attention = Literal["relation", "absolute", "plain"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
     """Sizes of the generator.
 
+    Attributes:
+        vector_dim: F.
+        attention: what the encoder's attention knows beyond the items: "relation" = the user (and recency and distance
+            in ordered histories), "absolute" = learned positions, "plain" = nothing. The last two are for ablations.
+
     Raises:
-        ValueError: a size below 1, or `dim` that the heads do not divide.
+        ValueError: a size below 1, `dim` that the heads do not divide, or an odd `vector_dim`.
     """
 
     vocabulary_sizes: tuple[int, ...]
@@ -46,8 +57,13 @@ class GeneratorConfig:
     num_decoder_layers: int = 2
     feedforward_dim: int = 256
     dropout: float = 0.1
+    attention: Attention = "relation"
 
     def __post_init__(self) -> None:
+        if self.vector_dim % 2:
+            raise ValueError(
+                f"vector_dim={self.vector_dim} is odd; an item vector is a key and a context of equal length"
+            )
         if self.dim % self.num_heads:
             raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads}")
         if min(*self.vocabulary_sizes, self.vector_dim, self.max_history, self.num_encoder_layers) < 1:
@@ -60,7 +76,7 @@ class Memory(NamedTuple):
     Attributes:
         cross: keys [B, A, E, S] and values [B, A, S, E] of every decoder layer.
         bias: [B, 1, 1, S], added to attention scores: 0, or a floor at an empty slot.
-        state: [B, F], unit norm: the history state of the dense term.
+        state: [B, F / 2], unit norm: the history state.
     """
 
     cross: tuple[tuple[Tensor, Tensor], ...]
@@ -78,7 +94,8 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.dim)
-        self.attention = RelationAwareSelfAttention(config.dim, config.num_heads)
+        kind = RelationAwareSelfAttention if config.attention == "relation" else PlainSelfAttention
+        self.attention = kind(config.dim, config.num_heads)
         self.feedforward = _feedforward(config)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -116,15 +133,18 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
+        key_dim = config.vector_dim // 2
+        self.history_state = HistoryState(key_dim, config.max_history)
         self.item_projection = nn.Linear(config.vector_dim, config.dim)
         self.empty_slot = nn.Parameter(torch.randn(config.dim) * 0.02)
-        self.user_projection = nn.Sequential(nn.Linear(config.dim, config.dim), nn.ReLU(), nn.LayerNorm(config.dim))
-        self.bias = RelationBias(config.num_heads, config.max_history + 1) if config.ordered_history else None
+        self.state_slot = nn.Linear(key_dim, config.dim)
+        self.user_projection = nn.Sequential(nn.Linear(key_dim, config.dim), nn.ReLU(), nn.LayerNorm(config.dim))
+        ordered = config.ordered_history and config.attention == "relation"
+        self.bias = RelationBias(config.num_heads, config.max_history + 1) if ordered else None
+        absolute = config.attention == "absolute"
+        self.positions = nn.Parameter(torch.randn(config.max_history + 1, config.dim) * 0.02) if absolute else None
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_encoder_layers))
         self.encoder_norm = nn.LayerNorm(config.dim)
-        self.state_head = nn.Linear(2 * config.dim, config.vector_dim)
-        self.item_head = nn.Linear(config.vector_dim, config.vector_dim)
-        self.dense_scale = nn.Parameter(torch.tensor(2.0))
         self.start = nn.Parameter(torch.randn(config.dim) * 0.02)
         # The last level's token is written but never read, so it needs no embedding.
         self.embeddings = nn.ModuleList(nn.Embedding(size, config.dim) for size in config.vocabulary_sizes[:-1])
@@ -132,6 +152,7 @@ class Generator(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_decoder_layers))
         self.decoder_norm = nn.LayerNorm(config.dim)
         self.heads = nn.ModuleList(nn.Linear(config.dim, size) for size in config.vocabulary_sizes)
+        self.token_keys = nn.ParameterList(torch.zeros(size, key_dim) for size in config.vocabulary_sizes)
         self.dropout = nn.Dropout(config.dropout)
 
     @property
@@ -147,19 +168,20 @@ class Generator(nn.Module):
             mask: bool [B, H], False = empty slot.
         """
         filled = mask.to(vectors.dtype)
+        state = self.history_state(vectors.chunk(2, dim=-1)[1], filled)
         items = self.item_projection(vectors) * filled.unsqueeze(-1)
-        user = self.user_projection(items.sum(1) / filled.sum(1, keepdim=True).clamp(min=1))
-        x = torch.cat([self.empty_slot.expand(items.shape[0], 1, -1), items], dim=1)
+        user = self.user_projection(state)
+        x = torch.cat([(self.empty_slot + self.state_slot(state)).unsqueeze(1), items], dim=1)
         slots = x.shape[1]
-        # The learned slot in front is never empty.
+        if self.positions is not None:
+            x = x + self.positions[:slots]
+        # The slot in front is never empty.
         bias = F.pad((1 - filled) * floor_of(filled.dtype), (1, 0)).unsqueeze(1).unsqueeze(1)
         relation = bias if self.bias is None else bias + self.bias(slots)
         rows = self.dropout(x.view(-1, x.shape[-1]))
         for layer in self.encoder:
             rows = layer(rows, user, relation)
         rows = self.encoder_norm(rows)
-        own = rows.view(-1, slots, rows.shape[-1])[:, 0]
-        state = F.normalize(self.state_head(torch.cat([own, user], dim=-1)), dim=-1)
         cross = tuple(cast(DecoderLayer, layer).cross_attention.remember(rows, slots) for layer in self.decoder)
         return Memory(cross, bias, state)
 
@@ -190,15 +212,30 @@ class Generator(nn.Module):
             rows, positions = layer(rows, memory.cross[number], memory.bias, cache[number] if cache else (), width)
             grown.append(positions)
         logits = self.heads[level](self.decoder_norm(rows))
-        return logits.view(-1, width, logits.shape[-1]), tuple(grown)
+        logits = logits.view(-1, width, logits.shape[-1])
+        return logits + (memory.state @ self.token_keys[level].T).unsqueeze(1), tuple(grown)
 
-    def item_keys(self, vectors: Tensor) -> Tensor:
-        """Item side of the dense term: unit vectors [..., F] of item vectors [..., F]."""
-        return F.normalize(vectors + self.item_head(vectors), dim=-1)
+    @torch.no_grad()
+    def start_token_keys(self, rec_ids: Tensor, keys: Tensor, scale: float) -> None:
+        """Let every token's key begin as what it says of an item: the mean of what the levels above left unsaid.
 
-    def dense_logits(self, state: Tensor, keys: Tensor) -> Tensor:
-        """Scaled cosine of history states [B, F] and item keys [N, F]: [B, N]."""
-        return state @ keys.T * self.dense_scale.exp()
+        Args:
+            rec_ids: int64 [N, levels].
+            keys: [N, F / 2], the items'.
+            scale: factor, the inverse temperature of the cosine that the logits shall begin as.
+        """
+        rest = keys
+        for level, token_keys in enumerate(self.token_keys):
+            tokens = rec_ids[:, level]
+            counts = torch.bincount(tokens, minlength=len(token_keys)).clamp(min=1)
+            means = torch.zeros_like(token_keys).index_add_(0, tokens, rest) / counts[:, None]
+            token_keys.copy_(means * scale)
+            rest = rest - means[tokens]
+
+    @staticmethod
+    def item_keys(vectors: Tensor) -> Tensor:
+        """Item side of the dense term: unit vectors [..., F / 2] of item vectors [..., F]."""
+        return F.normalize(vectors.chunk(2, dim=-1)[0], dim=-1)
 
 
 def _repeat(cache: Cache, width: int) -> Cache:

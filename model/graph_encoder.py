@@ -1,4 +1,9 @@
-"""The graph network of the Graph RQ-VAE: content spread over the user-item training graph.
+"""The graph network of the Graph RQ-VAE: item vectors spread over the training interactions.
+
+There are no transformations between the layers (LightGCN, arXiv 2002.02126). An item has two vectors: its *key* says
+who it is for, its *context* what it tells of whoever has it in their history. A user has none of their own: a history's
+vector is a sum of contexts (model.history_state), so a user who was never in the graph has a vector as good as the
+others' (docs/decisions.md, 18).
 
 Letters: U = users, N = items, D = model width.
 """
@@ -9,48 +14,90 @@ import torch
 from torch import Tensor, nn
 
 
+class ItemVectors(NamedTuple):
+    """Keys [N, D] and contexts [N, D]."""
+
+    keys: Tensor
+    contexts: Tensor
+
+
 class InteractionGraph(NamedTuple):
-    """The bipartite training graph with symmetric normalisation `1 / √(degree(user) · degree(item))`.
+    """Users and the sets of items they have, with symmetric normalisation `1 / √(degree(user) · degree(item))`.
 
     Attributes:
         to_users: sparse COO [U, N].
         to_items: sparse COO [N, U], its transpose.
+        item_scale: [N, 1], `1 / √degree(item)`; 1 for an item without interactions.
     """
 
     to_users: Tensor
     to_items: Tensor
+    item_scale: Tensor
+
+    def propagate(self, start: ItemVectors, num_layers: int) -> ItemVectors:
+        """Items to users to items, summed over the layers.
+
+        A user of LightGCN is their own start and what reaches them from items in layers 1 to K; with the start made of
+        contexts, that is exactly a sum over their items of `(context + item layers 0 .. K - 1) / √degree`.
+        """
+        items, keys, contexts = start.keys, start.keys, start.contexts
+        users = torch.sparse.mm(self.to_users, contexts)
+        for _ in range(num_layers):
+            contexts = contexts + items
+            users, items = torch.sparse.mm(self.to_users, items), torch.sparse.mm(self.to_items, users)
+            keys = keys + items
+        return ItemVectors(keys, contexts * self.item_scale)
+
+
+class TransitionGraph(NamedTuple):
+    """Directed edges from items to the items that followed, with symmetric normalisation.
+
+    Attributes:
+        to_earlier: sparse COO [N, N], row = an item, column = one that followed it.
+        to_later: sparse COO [N, N], its transpose.
+    """
+
+    to_earlier: Tensor
+    to_later: Tensor
+
+    def propagate(self, start: ItemVectors, num_layers: int) -> ItemVectors:
+        """Contexts take the keys of what followed, keys the contexts of what came before; summed over the layers."""
+        keys, contexts = start
+        key_sum, context_sum = keys, contexts
+        for _ in range(num_layers):
+            keys, contexts = torch.sparse.mm(self.to_later, contexts), torch.sparse.mm(self.to_earlier, keys)
+            key_sum, context_sum = key_sum + keys, context_sum + contexts
+        return ItemVectors(key_sum, context_sum)
 
 
 class GraphEncoder(nn.Module):
-    """Propagation without transformations between layers, mean over the layers (LightGCN, arXiv 2002.02126).
+    """Starts every item from content and free embeddings, and lets a graph propagate.
 
-    Items start from content plus a free embedding that is dropped at random per item, so that an item without one (it
-    appears tomorrow) is a case that training has seen. Users start from a free embedding.
+    Free embeddings are dropped at random per item, so that an item without one (it appears tomorrow) is a case that
+    training has seen.
 
     Args:
-        num_users: U.
         num_items: N.
         dim: D.
-        num_layers: propagation steps.
-        embedding_dropout: probability that an item goes without its free embedding in a training pass.
+        num_layers: propagation steps; 0 = the graph takes no part.
+        embedding_dropout: probability that an item goes without its free embeddings in a training pass.
     """
 
-    def __init__(self, num_users: int, num_items: int, dim: int, num_layers: int, embedding_dropout: float) -> None:
+    def __init__(self, num_items: int, dim: int, num_layers: int, embedding_dropout: float) -> None:
         super().__init__()
         self.num_layers = num_layers
         self.embedding_dropout = embedding_dropout
-        self.user_embedding = nn.Parameter(torch.randn(num_users, dim) * 0.1)
-        self.item_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
+        self.key_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
+        self.context_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
 
-    def forward(self, content: Tensor, graph: InteractionGraph) -> tuple[Tensor, Tensor]:
-        """User vectors [U, D] and item vectors [N, D] of content vectors [N, D]."""
-        embedding: Tensor = self.item_embedding
-        if self.training and self.embedding_dropout > 0:
-            kept = torch.rand(len(embedding), 1) >= self.embedding_dropout
-            embedding = embedding * kept
-        users, items = self.user_embedding, content + embedding
-        user_sum, item_sum = users, items
-        for _ in range(self.num_layers):
-            users, items = torch.sparse.mm(graph.to_users, items), torch.sparse.mm(graph.to_items, users)
-            user_sum, item_sum = user_sum + users, item_sum + items
-        return user_sum / (self.num_layers + 1), item_sum / (self.num_layers + 1)
+    def forward(self, content: ItemVectors, graph: InteractionGraph | TransitionGraph) -> ItemVectors:
+        """Keys and contexts [N, D], of any length, from what the content says of both."""
+        start = ItemVectors(
+            content.keys + self._dropped(self.key_embedding), content.contexts + self._dropped(self.context_embedding)
+        )
+        return graph.propagate(start, self.num_layers)
+
+    def _dropped(self, embedding: Tensor) -> Tensor:
+        if not self.training or self.embedding_dropout == 0:
+            return embedding
+        return embedding * (torch.rand_like(embedding[:, :1]) >= self.embedding_dropout)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.graph_encoder import GraphEncoder, InteractionGraph
-from model.modality_fusion import ModalityFusion
+from model.graph_encoder import GraphEncoder, InteractionGraph, ItemVectors, TransitionGraph
+from model.modality_fusion import ModalityFusion, Standardised
 from model.residual_quantizer import Quantized, QuantizerConfig, ResidualQuantizer
 
 
@@ -22,20 +22,26 @@ class GraphRQVAEConfig:
 
     Attributes:
         feature_dims: modality to number of columns.
-        collaborative_loss: "softmax" (cosine, over all items) or "bpr" as in the paper.
+        ordered_history: whether the graph is one of transitions, and recency counts.
+        max_history: slots with a weight for recency of their own.
+        content: "fused" = items start from content plus a free embedding; "aligned" = from the embedding alone; the
+            content learns to predict their keys, and stands in for them where an item has no interactions.
+        collaborative_loss: "softmax" (cosine, model.collaborative) or "bpr" as in the paper.
         temperature: of the cosine softmax.
         commitment_weight: β of the commitment loss.
     """
 
-    num_users: int
     num_items: int
     feature_dims: dict[str, int]
     num_levels: int
     codebook_size: int
+    ordered_history: bool
+    max_history: int
     dim: int = 64
     num_graph_layers: int = 2
     latent_dim: int = 32
     embedding_dropout: float = 0.1
+    content: Literal["fused", "aligned"] = "fused"
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
     temperature: float = 0.2
     commitment_weight: float = 0.25
@@ -51,54 +57,81 @@ class QuantizationLosses(NamedTuple):
 
 
 class GraphRQVAE(nn.Module):
-    """Learns item vectors from content and graph, and quantises them."""
+    """Learns item vectors from content and graph, and quantises their keys.
+
+    `has_interactions` [N, 1] is a buffer: 1 for items with training interactions, the ones whose free embeddings mean
+    something.
+    """
+
+    has_interactions: Tensor
 
     def __init__(self, config: GraphRQVAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.fusion = ModalityFusion(config.feature_dims, config.dim)
-        self.graph = GraphEncoder(
-            config.num_users, config.num_items, config.dim, config.num_graph_layers, config.embedding_dropout
-        )
+        self.key_content = ModalityFusion(config.feature_dims, config.dim)
+        # In a set the contexts are better off without content (docs/experiments.md).
+        self.context_content = ModalityFusion(config.feature_dims if config.ordered_history else {}, config.dim)
+        self.graph = GraphEncoder(config.num_items, config.dim, config.num_graph_layers, config.embedding_dropout)
+        self.log_recency = nn.Parameter(_fading(config.max_history), requires_grad=config.ordered_history)
         self.encoder = _perceptron(config.dim, config.latent_dim)
         self.quantizer = ResidualQuantizer(
             QuantizerConfig(num_levels=config.num_levels, codebook_size=config.codebook_size, dim=config.latent_dim)
         )
         self.decoder = _perceptron(config.latent_dim, config.dim)
+        self.register_buffer("has_interactions", torch.ones(config.num_items, 1))
+        if not config.ordered_history:
+            nn.init.zeros_(self.log_recency)
 
-    def vectors(self, features: Mapping[str, Tensor], graph: InteractionGraph) -> tuple[Tensor, Tensor]:
-        """Unit user vectors [U, D] and item vectors [N, D]."""
-        users, items = self.graph(self.fusion(features, self.config.num_items), graph)
-        return F.normalize(users, dim=-1), F.normalize(items, dim=-1)
+    def fit(self, features: Mapping[str, Tensor], counts: Tensor) -> Standardised:
+        """Measure the features' scales; note which items have interactions, of their counts [N].
 
-    def latent(self, items: Tensor) -> Tensor:
-        """What is quantised: [N, Z] of unit item vectors [N, D], brought to unit variance first."""
-        return self.encoder(items * self.config.dim**0.5)
+        Returns:
+            The features as the other methods take them.
+        """
+        self.key_content.fit(features)
+        if self.config.ordered_history:
+            self.context_content.fit(features)
+        self.has_interactions.copy_((counts > 0).unsqueeze(1))
+        return self.key_content.standardise(features)
 
-    def quantize(self, items: Tensor) -> QuantizationLosses:
-        """Encode, quantise and reconstruct unit item vectors [N, D]."""
-        quantized: Quantized = self.quantizer(self.latent(items))
-        target = items.detach() * self.config.dim**0.5
+    def vectors(self, features: Standardised, graph: InteractionGraph | TransitionGraph) -> ItemVectors:
+        """Unit keys, and contexts of a mean length of 1."""
+        if self.config.content == "fused":
+            num_items = self.config.num_items
+            start = ItemVectors(self.key_content(features, num_items), self.context_content(features, num_items))
+        else:
+            start = ItemVectors(torch.zeros(()), torch.zeros(()))
+        keys, contexts = self.graph(start, graph)
+        return ItemVectors(F.normalize(keys, dim=-1), contexts / contexts.norm(dim=-1).mean().clamp(min=1e-12))
+
+    def content_keys(self, features: Standardised) -> Tensor:
+        """Unit keys [N, D] of the content alone."""
+        return F.normalize(self.key_content(features, self.config.num_items), dim=-1)
+
+    def alignment(self, features: Standardised, keys: Tensor) -> Tensor:
+        """How far the content's keys are from unit keys [N, D], over the items that have interactions: a scalar."""
+        distance = 1 - (self.content_keys(features) * keys).sum(-1, keepdim=True)
+        return (distance * self.has_interactions).sum() / self.has_interactions.sum().clamp(min=1)
+
+    def latent(self, keys: Tensor) -> Tensor:
+        """What is quantised: [N, Z] of unit keys [N, D], brought to unit variance first."""
+        return self.encoder(keys * self.config.dim**0.5)
+
+    def quantize(self, keys: Tensor) -> QuantizationLosses:
+        """Encode, quantise and reconstruct unit keys [N, D]."""
+        quantized: Quantized = self.quantizer(self.latent(keys))
+        target = keys.detach() * self.config.dim**0.5
         reconstruction = F.mse_loss(self.decoder(quantized.embedding), target)
         return QuantizationLosses(reconstruction, quantized.codebook_loss, quantized.commitment_loss, quantized.codes)
-
-    def collaborative(self, users: Tensor, items: Tensor, positives: Tensor) -> Tensor:
-        """Loss of a batch of users [B, D] against all items [N, D], `positives` float [B, N] with 1 = interacted.
-
-        The softmax form is the multinomial likelihood of a user's items under cosine similarity; BPR compares each
-        positive with one item drawn uniformly (paper), which may be another positive with small probability.
-        """
-        if self.config.collaborative_loss == "softmax":
-            log_probs = (users @ items.T / self.config.temperature).log_softmax(dim=-1)
-            return -(log_probs * positives).sum() / positives.sum()
-        rows, columns = positives.nonzero(as_tuple=True)
-        negatives = torch.randint(items.shape[0], (len(rows),))
-        scores = users @ items.T / self.config.temperature
-        return F.softplus(scores[rows, negatives] - scores[rows, columns]).mean()
 
     def quantization_loss(self, losses: QuantizationLosses) -> Tensor:
         """Reconstruction + codebook + β · commitment."""
         return losses.reconstruction + losses.codebook + self.config.commitment_weight * losses.commitment
+
+
+def _fading(num_slots: int) -> Tensor:
+    """Where the logarithms of the weights of recency start: half an e-fold per step, flat after twenty."""
+    return -0.5 * torch.arange(num_slots).clamp(max=20)
 
 
 def _perceptron(dim_in: int, dim_out: int) -> nn.Sequential:

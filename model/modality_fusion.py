@@ -12,6 +12,10 @@ CLIP = 5.0
 """Standardised features are cut at this many standard deviations: a few outliers must not own the codebooks."""
 
 
+Standardised = dict[str, tuple[Tensor, Tensor]]
+"""Modality to standardised features [N, F_m], 0 where missing, and bool [N, 1], whether the item has the modality."""
+
+
 class ModalityFusion(nn.Module):
     """Standardise and project each modality, then sum: `[f_v || f_a || f_t] W` of MMGRec (arXiv 2404.16555).
 
@@ -43,14 +47,22 @@ class ModalityFusion(nn.Module):
             self.get_buffer(f"mean_{name}").copy_(present.mean(dim=0))
             self.get_buffer(f"deviation_{name}").copy_(torch.where(constant, torch.inf, deviation))
 
-    def forward(self, features: Mapping[str, Tensor], num_items: int) -> Tensor:
-        """Content vectors [num_items, D] of raw features, modality to [num_items, F_m] with NaN rows where missing."""
-        total = torch.zeros(num_items, self.dim)
+    def standardise(self, features: Mapping[str, Tensor]) -> Standardised:
+        """What `forward` takes, of raw features: modality to [N, F_m], with NaN rows where missing."""
+        found = {}
         for name in self.modalities:
             present = ~features[name].isnan().any(dim=1, keepdim=True)
             standardised = (features[name] - self.get_buffer(f"mean_{name}")) / self.get_buffer(f"deviation_{name}")
             # By column count, so that a modality of 2048 columns speaks no louder than one of 128.
             scaled = standardised.nan_to_num(0.0).clamp(-CLIP, CLIP) / standardised.shape[1] ** 0.5
+            found[name] = (scaled, present)
+        return found
+
+    def forward(self, standardised: Standardised, num_items: int) -> Tensor:
+        """Content vectors [num_items, D] of standardised features."""
+        total = torch.zeros(num_items, self.dim)
+        for name in self.modalities:
+            scaled, present = standardised[name]
             total = total + torch.where(present, self.projections[_key(name)](scaled), self.missing[_key(name)])
         return total
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from model.generator import Generator, GeneratorConfig
+from model.graph_encoder import ItemVectors
+from model.history_state import HistoryState
 from offline.checkpoint import load_checkpoint
 from offline.errors import BadInputError
 from offline.run_folder import RunFolder
@@ -17,12 +19,24 @@ from service.onnx_session import DecoderError
 
 
 class Catalogue(NamedTuple):
-    """Rec-IDs as a trie, their space, and the graph encoder's unit vectors of users [U, F] and items [N, F]."""
+    """What the stage `rec_ids` left.
+
+    Attributes:
+        trie: the Rec-IDs.
+        space: of the Rec-IDs.
+        vectors: keys and contexts of the items, [N, F / 2] each.
+        history_state: how a history becomes a vector.
+    """
 
     trie: Trie
     space: RecIdSpace
-    users: Tensor
-    items: Tensor
+    vectors: ItemVectors
+    history_state: HistoryState
+
+    @property
+    def items(self) -> Tensor:
+        """Item vectors as the decoder takes them: key and context side by side, [N, F]."""
+        return torch.cat(self.vectors, dim=1)
 
 
 def load_catalogue(run: RunFolder) -> Catalogue:
@@ -36,8 +50,10 @@ def load_catalogue(run: RunFolder) -> Catalogue:
         space = RecIdSpace(
             codebook_sizes=tuple(description["codebook_sizes"]), popularity_size=description["popularity_size"]
         )
-        trie = build_trie(arrays["rec_ids"], space)
-        return Catalogue(trie, space, torch.from_numpy(arrays["users"]), torch.from_numpy(arrays["items"]))
+        vectors = ItemVectors(torch.from_numpy(arrays["keys"]), torch.from_numpy(arrays["contexts"]))
+        history_state = HistoryState(vectors.keys.shape[1], len(arrays["recency"]))
+        history_state.fit(torch.from_numpy(arrays["recency"]), torch.from_numpy(arrays["empty"]))
+        return Catalogue(build_trie(arrays["rec_ids"], space), space, vectors, history_state)
     except (KeyError, ValueError) as error:
         raise BadInputError(f"{run.folder}: its Rec-IDs cannot be used ({error}); train the run again") from error
 

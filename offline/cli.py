@@ -37,8 +37,11 @@ Namespace = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of splits, weights and sampling.")]
 RecipeName = Annotated[
-    Literal["tiny", "standard"],
-    typer.Option("--recipe", help="tiny: small sizes, about a minute. standard: sizes follow the data, minutes."),
+    Literal["tiny", "standard", "paper"],
+    typer.Option(
+        "--recipe",
+        help="tiny: small sizes, about a minute. standard: sizes follow the data, minutes. paper: as MMGRec was published.",
+    ),
 ]
 
 
@@ -109,8 +112,8 @@ def baselines(
         Literal["valid", "test"], typer.Option("--split", help="Held-out interactions to score.")
     ] = "test",
     only: Annotated[
-        str, typer.Option("--only", help="Peers to run, with commas between: popularity,ease. Without it, all.")
-    ] = "",
+        str | None, typer.Option("--only", help="Peers to run, with commas between: popularity,ease. Without it, all.")
+    ] = None,
     seed: Seed = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for the same as JSON, with the settings that were chosen.")
@@ -124,7 +127,8 @@ def baselines(
 
     if json_file is not None:
         require_json_path(json_file)
-    report = run_baselines(load_dataset(data, seed=seed), split, [name for name in only.split(",") if name], seed=seed)
+    names = [name.strip() for name in only.split(",")] if only is not None else []
+    report = run_baselines(load_dataset(data, seed=seed), split, names, seed=seed)
     if json_file is not None:
         write_json(json_file, report.as_json())
     typer.echo(as_table(report))

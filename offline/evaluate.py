@@ -3,22 +3,21 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
 
-from model.generator import Generator
 from offline import progress
-from offline.dataset import Dataset, Histories, item_table
+from offline.dataset import Dataset, item_table
+from offline.dense_search import first_unseen
 from offline.metrics import hits, ranking_metrics
+from offline.splits import HeldOutSplit
 from service.constraints import ItemFilter
-from service.decoder import BeamDecoder, pad_histories
+from service.decoder import BeamDecoder
 
 IntArray = npt.NDArray[np.int64]
-Split = Literal["valid", "test"]
 BATCH_USERS = 64
 
 
@@ -45,7 +44,7 @@ class Rankings:
 
 
 def rank_users(
-    decoder: BeamDecoder, dataset: Dataset, split: Split, *, beam_width: int, max_users: int = 0
+    decoder: BeamDecoder, dataset: Dataset, split: HeldOutSplit, *, beam_width: int, max_users: int = 0
 ) -> Rankings:
     """Rank all items for the users that have held-out items in `split`; what they already have is left out.
 
@@ -83,7 +82,9 @@ def rank_users(
     )
 
 
-def evaluate(rankings: Rankings, dataset: Dataset, split: Split, dense: IntArray | None = None) -> dict[str, float]:
+def evaluate(
+    rankings: Rankings, dataset: Dataset, split: HeldOutSplit, dense: IntArray | None = None
+) -> dict[str, float]:
     """Metrics of the served list, and beside it: the generator alone, dense search, popularity, recall of the beam.
 
     Without users that have held-out items only the counts are there, no recall.
@@ -112,7 +113,7 @@ def evaluate(rankings: Rankings, dataset: Dataset, split: Split, dense: IntArray
     return metrics
 
 
-def _counts(rankings: Rankings, dataset: Dataset, split: Split) -> dict[str, float]:
+def _counts(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> dict[str, float]:
     """What must be 0 in every ranking (illegal, duplicates, seen), and how many users were ranked."""
     return {
         "illegal": float((rankings.items >= dataset.num_items).sum()),
@@ -122,28 +123,10 @@ def _counts(rankings: Rankings, dataset: Dataset, split: Split) -> dict[str, flo
     }
 
 
-def popular_ranking(dataset: Dataset, users: IntArray, split: Split, num_items: int = 20) -> IntArray:
+def popular_ranking(dataset: Dataset, users: IntArray, split: HeldOutSplit, num_items: int = 20) -> IntArray:
     """The most interacted items that each user does not have yet: int64 [U, num_items]."""
     order = item_table(dataset).popular_rows()
-    return _first_unseen(np.broadcast_to(order, (len(users), len(order))), dataset.histories(split), users, num_items)
-
-
-@torch.no_grad()
-def dense_ranking(
-    generator: Generator, items: torch.Tensor, dataset: Dataset, users: IntArray, split: Split
-) -> IntArray:
-    """Exhaustive search over all items with the dense term alone: int64 [U, 20]."""
-    histories = dataset.histories(split)
-    keys, parts = generator.item_keys(items), []
-    for start in range(0, len(users), BATCH_USERS):
-        batch = users[start : start + BATCH_USERS]
-        rows = [histories.of(int(user)) for user in batch]
-        padded = torch.from_numpy(pad_histories(rows, generator.config.max_history))
-        state = generator.encode(items[padded.clamp(min=0)], padded >= 0).state
-        needed = min(len(keys), 20 + max(map(len, rows)))
-        order = generator.dense_logits(state, keys).topk(needed, dim=1).indices.numpy()
-        parts.append(_first_unseen(order, histories, batch, 20))
-    return np.concatenate(parts) if parts else np.empty((0, 20), np.int64)
+    return first_unseen(np.broadcast_to(order, (len(users), len(order))), dataset.histories(split), users, num_items)
 
 
 def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int = 50) -> None:
@@ -167,17 +150,6 @@ def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _first_unseen(order: IntArray, histories: Histories, users: IntArray, num_items: int) -> IntArray:
-    """The first `num_items` of each row of `order` [U, N] outside the user's history, -1 where there are fewer."""
-    kept = np.full((len(users), num_items), -1, np.int64)
-    for row, user in enumerate(users):
-        history = histories.of(int(user))
-        head = order[row, : num_items + len(history)]
-        unseen = head[~np.isin(head, history)][:num_items]
-        kept[row, : len(unseen)] = unseen
-    return kept
 
 
 def _by_score_then_id(items: IntArray, score: npt.NDArray[np.float32], dataset: Dataset) -> IntArray:

@@ -11,7 +11,7 @@ from model.beam_decoder import Constraints
 from offline.artefacts import Catalogue
 from offline.dataset import Dataset
 from offline.errors import JobError
-from offline.evaluate import Split
+from offline.splits import HeldOutSplit
 from offline.trie_tensors import trie_levels
 from service.constraints import ItemFilter
 from service.contract.decoder_graph import (
@@ -66,7 +66,7 @@ def check_parity(
     return parity
 
 
-def some_histories(dataset: Dataset, split: Split, count: int) -> list[npt.NDArray[np.int64]]:
+def some_histories(dataset: Dataset, split: HeldOutSplit, count: int) -> list[npt.NDArray[np.int64]]:
     """Histories of up to `count` users, evenly over the dataset."""
     histories = dataset.histories(split)
     users = np.unique(np.linspace(0, dataset.num_users - 1, count).astype(np.int64))

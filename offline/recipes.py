@@ -13,9 +13,12 @@ class GraphSettings:
 
     Attributes:
         num_steps: optimiser steps on the collaborative loss; the quantizer takes part in the last half ("joint").
-        num_quantizer_steps: steps of the quantizer on frozen item vectors afterwards.
+        num_quantizer_steps: steps of the quantizer on frozen keys afterwards.
+        max_candidates: items that the softmax runs over; a larger catalogue is sampled.
+        content: "fused", "aligned" (model.graph_rqvae), or "choose": both are trained and validation decides.
         quantization: "joint" trains graph and quantizer together, "two_stage" one after the other.
         quantization_weight: weight of the RQ-VAE losses beside the collaborative one when joint.
+        without_modalities: features that are left unused.
         text_dim: columns of the text vectors that are made when a dataset brings no features.
     """
 
@@ -28,9 +31,12 @@ class GraphSettings:
     learning_rate: float = 0.005
     temperature: float = 0.2
     embedding_dropout: float = 0.1
+    max_candidates: int = 32768
+    content: Literal["choose", "fused", "aligned"] = "choose"
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
-    quantization: Literal["joint", "two_stage"] = "joint"
+    quantization: Literal["joint", "two_stage"] = "two_stage"
     quantization_weight: float = 0.1
+    without_modalities: tuple[str, ...] = ()
     text_dim: int = 64
 
 
@@ -43,6 +49,7 @@ class RecIdSettings:
         codebook_size: codes per level.
         bucket_bound: most items that may share all codes.
         popularity_headroom: popularity tokens kept free for items that come later.
+        source: what is quantised: the keys of the graph encoder, or, for ablations, content or noise.
         min_code_usage: smallest share of codes in use at any level that has enough items to tell apart.
     """
 
@@ -51,6 +58,7 @@ class RecIdSettings:
     bucket_bound: int
     popularity_headroom: int
     min_code_usage: float = 0.5
+    source: Literal["graph", "content", "random"] = "graph"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +67,11 @@ class GeneratorSettings:
 
     Attributes:
         num_targets: held-out items per user and step.
-        num_teacher_targets: items per user and step drawn from the graph encoder's distribution.
-        teacher_weight: share of the distillation in both losses; the rest is the held-out items.
+        num_teacher_targets: items per user and step drawn from the teacher's distribution.
+        teacher_weight: share of the distillation in the loss; the rest is the held-out items.
         teacher_temperature: of the cosine in the teacher's distribution; below the graph encoder's own it sharpens it.
+        transition_weights: shares of transition counts in the teacher that validation chooses from, with time only.
+        attention: of the encoder (model.generator).
     """
 
     dim: int
@@ -76,8 +86,10 @@ class GeneratorSettings:
     num_teacher_targets: int
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    teacher_weight: float = 0.7
+    teacher_weight: float = 0.95
     teacher_temperature: float = 0.12
+    transition_weights: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7)
+    attention: Literal["relation", "absolute", "plain"] = "relation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +102,7 @@ class Recipe:
     rec_ids: RecIdSettings
     generator: GeneratorSettings
     beam_widths: tuple[int, ...] = (50, 10, 200)
-    dense_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    dense_weights: tuple[float, ...] = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 
 
 def tiny(_dataset: Dataset, seed: int) -> Recipe:
@@ -127,8 +139,8 @@ def tiny(_dataset: Dataset, seed: int) -> Recipe:
 
 def standard(dataset: Dataset, seed: int) -> Recipe:
     """For any dataset folder: sizes follow the counts, order matters when there is time."""
-    batch_users = min(1024, max(256, dataset.num_users // 16))
-    rounds = 6 * (dataset.num_users // batch_users + 1)
+    batch_users = 256 if dataset.has_time else min(1024, max(512, dataset.num_users // 16))
+    rounds = 5 * (dataset.num_users // batch_users + 1)
     return Recipe(
         name="standard",
         seed=seed,
@@ -136,16 +148,12 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
             dim=128,
             num_layers=2,
             latent_dim=64,
-            num_steps=max(320, rounds),
+            num_steps=rounds if dataset.has_time else max(640, rounds),
             num_quantizer_steps=400,
             batch_users=batch_users,
+            temperature=0.1 if dataset.has_time else 0.2,
         ),
-        rec_ids=RecIdSettings(
-            num_levels=3,
-            codebook_size=_codebook_size(dataset.num_items),
-            bucket_bound=8,
-            popularity_headroom=8,
-        ),
+        rec_ids=_rec_ids(dataset.num_items),
         generator=GeneratorSettings(
             dim=128,
             num_heads=4,
@@ -161,12 +169,62 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
     )
 
 
-def _codebook_size(num_items: int) -> int:
-    """The power of two at or above the square root of the item count, 8 to 512: `size³` then far exceeds the items."""
+def _rec_ids(num_items: int) -> RecIdSettings:
+    """Few levels of many codes: what a level's head says of a token is exact, what tokens say together is learned.
+
+    About eight items per first code, 8 to 512 codes; a second level suffices up to 32 items per first code, and three
+    levels of 512 name 134 million items.
+    """
     size = 8
-    while size < 512 and size * size < num_items:
+    while size < 512 and size * 8 < num_items:
         size *= 2
-    return size
+    num_levels = 2 if num_items <= 32 * size else 3
+    return RecIdSettings(num_levels=num_levels, codebook_size=size, bucket_bound=8, popularity_headroom=8)
 
 
-RECIPES: dict[str, Callable[[Dataset, int], Recipe]] = {"tiny": tiny, "standard": standard}
+def paper(dataset: Dataset, seed: int) -> Recipe:
+    """The settings of MMGRec as published (arXiv 2404.16555 and its code), as far as they are known.
+
+    BPR on two layers, items from content alone (where there is any), 3 × 128 codes, quantised after the graph is
+    trained, a generator of width 64 that learns from held-out items only, no dense term. Not reproduced: SGD with
+    momentum (AdamW here), free user embeddings (users are sums of contexts), the target inside the encoder's set.
+    """
+    num_pairs = len(dataset.train.users)
+    return Recipe(
+        name="paper",
+        seed=seed,
+        graph=GraphSettings(
+            dim=64,
+            num_layers=2,
+            latent_dim=4,
+            num_steps=max(100, 60 * num_pairs // 3000),
+            num_quantizer_steps=600,
+            batch_users=max(16, 3000 * dataset.num_users // max(num_pairs, 1)),
+            learning_rate=1e-3,
+            temperature=1.0,
+            embedding_dropout=1.0 if dataset.features else 0.0,
+            collaborative_loss="bpr",
+            content="fused",
+        ),
+        rec_ids=RecIdSettings(
+            num_levels=3, codebook_size=128, bucket_bound=64, popularity_headroom=8, min_code_usage=0.0
+        ),
+        generator=GeneratorSettings(
+            dim=64,
+            num_heads=4,
+            num_layers=2,
+            feedforward_dim=64,
+            dropout=0.2,
+            max_history=32,
+            num_steps=max(1200, 20 * num_pairs // 256),
+            batch_users=64,
+            num_targets=4,
+            num_teacher_targets=0,
+            teacher_weight=0.0,
+            transition_weights=(0.0,),
+        ),
+        dense_weights=(0.0,),
+    )
+
+
+RECIPES: dict[str, Callable[[Dataset, int], Recipe]] = {"tiny": tiny, "standard": standard, "paper": paper}

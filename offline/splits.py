@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Split = Literal["train", "valid", "test"]
+HeldOutSplit = Literal["valid", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")  # also the order in time
 TRAIN, VALID, TEST = range(3)
 

@@ -1,19 +1,23 @@
-"""The graph encoder as the generator's teacher: its item distribution, turned into token conditionals along the trie.
+"""The generator's teachers: what goes with a history, as token conditionals along the trie.
 
-Held-out interactions are few (44 thousand on lastfm-2k) and every generator over-fits them; the graph encoder's
-distribution over items gives a dense target at every trie node. A node covers a contiguous range of leaf positions, so
-the mass below it is one difference of a running sum.
+Held-out interactions are few (44 thousand on lastfm-2k) and every generator over-fits them; a teacher gives a dense
+target at every trie node, for any history. The graph encoder teaches always; where the data has time, transition counts
+teach beside it, with the weight that validation gives them. A node covers a contiguous range of leaf positions, so the
+mass below it is one difference of a running sum.
 
-Letters: B = users, N = items, T = targets, K = children of a node.
+Letters: B = histories, H = history slots, N = items, T = targets, K = children of a node, D = columns of a key.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.trie_softmax import ChildLogProbs
+from offline.baselines.transitions import Transitions
+from offline.dataset import Histories
 from service.contract.trie import Trie
 
 
@@ -25,37 +29,60 @@ class TeacherTargets(NamedTuple):
 
 
 class Teacher:
-    """Distribution of the graph encoder over a user's next items.
+    """Distribution over a user's next items.
 
     Args:
-        users: unit user vectors [U, D].
-        items: unit item vectors [N, D].
+        keys: unit keys of the items [N, D].
         trie: the catalogue's Rec-IDs.
         temperature: of the cosine.
+        transitions: fitted transition counts, or None.
+        transition_weight: their share of the distribution, where they know anything of a history.
     """
 
-    def __init__(self, users: Tensor, items: Tensor, trie: Trie, temperature: float) -> None:
-        self._users = users
-        self._items = items
+    def __init__(
+        self,
+        keys: Tensor,
+        trie: Trie,
+        temperature: float,
+        transitions: Transitions | None = None,
+        transition_weight: float = 0.0,
+    ) -> None:
+        self._keys = keys
         self._temperature = temperature
+        self._transitions = transitions if transition_weight > 0 else None
+        self._transition_weight = transition_weight
         self._leaf_to_row = torch.from_numpy(trie.leaf_to_row).long()
         self._child_starts = tuple(torch.from_numpy(starts) for starts in trie.leaf_starts()[1:])
 
-    def probabilities(self, users: Tensor, history: Tensor) -> Tensor:
-        """[B, N] by item row; zero on the history's own items (int64 [B, H], -1 = empty slot).
+    def probabilities(self, state: Tensor, history: Tensor) -> Tensor:
+        """[B, N] by item row; zero on the history's own items.
 
         A history that holds the whole catalogue leaves nothing to teach; there the distribution is uniform.
+
+        Args:
+            state: history states [B, D].
+            history: int64 [B, H], newest first, -1 = empty slot.
         """
-        logits = self._users[users] @ self._items.T / self._temperature
-        rows = torch.arange(len(users)).unsqueeze(1).expand_as(history)[history >= 0]
-        logits[rows, history[history >= 0]] = -torch.inf
+        filled = history >= 0
+        rows = torch.arange(len(history)).unsqueeze(1).expand_as(history)[filled]
+        logits = state @ self._keys.T / self._temperature
+        logits[rows, history[filled]] = -torch.inf
         nothing_left = logits.isinf().all(dim=1, keepdim=True)
-        return logits.masked_fill(nothing_left, 0.0).softmax(dim=-1)
+        probabilities = logits.masked_fill(nothing_left, 0.0).softmax(dim=-1)
+        if self._transitions is None:
+            return probabilities
+        followers = torch.from_numpy(self._transitions.scores(_as_histories(history), np.arange(len(history))))
+        followers[rows, history[filled]] = 0.0
+        total = followers.sum(dim=1, keepdim=True)
+        weight = self._transition_weight * (total > 0)
+        return (1 - weight) * probabilities + weight * followers / total.clamp(min=1e-12)
 
     def draw(self, probabilities: Tensor, num_targets: int) -> TeacherTargets:
         """Draw targets from item probabilities [B, N], and sum them along the leaves."""
         by_leaf = probabilities[:, self._leaf_to_row]
         running = F.pad(by_leaf.double().cumsum(dim=1), (1, 0))
+        if not num_targets:
+            return TeacherTargets(torch.empty(len(by_leaf), 0, dtype=torch.long), running)
         return TeacherTargets(torch.multinomial(by_leaf, num_targets, replacement=True), running)
 
     def child_probabilities(self, level: int, running: Tensor, children: ChildLogProbs) -> Tensor:
@@ -65,3 +92,11 @@ class Teacher:
         mass = running.gather(1, starts[flat + 1]) - running.gather(1, starts[flat])
         mass = mass.view_as(children.nodes).clamp(min=0) * children.exists
         return (mass / mass.sum(-1, keepdim=True).clamp(min=1e-12)).float()
+
+
+def _as_histories(history: Tensor) -> Histories:
+    """Padded histories [B, H], newest first, as lists, oldest first."""
+    oldest_first = history.flip(1)
+    filled = oldest_first >= 0
+    offsets = F.pad(filled.sum(dim=1).cumsum(dim=0), (1, 0))
+    return Histories(offsets.numpy(), oldest_first[filled].numpy())

@@ -13,13 +13,15 @@ from offline.artefacts import Catalogue, load_catalogue, load_generator, open_de
 from offline.assign import assign_rec_ids
 from offline.checkpoint import save_checkpoint
 from offline.dataset import Dataset, item_table, load_dataset
+from offline.dense_search import dense_ranking
 from offline.errors import BadInputError
-from offline.evaluate import Rankings, Split, dense_ranking, evaluate, rank_users
+from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
 from offline.metrics import ranking_metrics
 from offline.parity import check_parity
 from offline.recipes import RECIPES, Recipe
 from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder, fingerprint
+from offline.splits import HeldOutSplit
 from offline.text_features import dataset_text_features, item_texts
 from offline.train_generator import train_generator
 from offline.train_graph_rqvae import train_graph_rqvae
@@ -81,11 +83,12 @@ def write_metrics(dataset: Dataset, run: RunFolder) -> dict[str, float]:
     return metrics
 
 
-def evaluate_run(dataset: Dataset, run: RunFolder, split: Split) -> tuple[dict[str, float], Rankings]:
+def evaluate_run(dataset: Dataset, run: RunFolder, split: HeldOutSplit) -> tuple[dict[str, float], Rankings]:
     """Metrics and rankings of the run's served artefact at its default beam width."""
     decoder = open_run_decoder(run)
     rankings = rank_users(decoder, dataset, split, beam_width=decoder.settings.beam_widths[0])
-    dense = dense_ranking(load_generator(run), load_catalogue(run).items, dataset, rankings.users, split)
+    catalogue = load_catalogue(run)
+    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, split)
     return evaluate(rankings, dataset, split, dense), rankings
 
 
@@ -104,7 +107,8 @@ def require_same_dataset(run: RunFolder, data: Path) -> None:
 def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
     """The dataset's features; without any, text vectors of titles and categories; without those, nothing."""
     if dataset.features:
-        return {name: torch.from_numpy(values) for name, values in dataset.features.items()}
+        wanted = dataset.features.keys() - set(recipe.graph.without_modalities)
+        return {name: torch.from_numpy(values) for name, values in dataset.features.items() if name in wanted}
     if not any(item_texts(dataset.titles, dataset.categories)):
         progress.say(f"{dataset.name} has no features/, titles or categories: learning from the interactions alone")
         return {}
@@ -115,9 +119,11 @@ def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
 def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
     torch.manual_seed(recipe.seed)
     trained = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe)
-    rec_ids, space, report = assign_rec_ids(trained.model, trained.items, dataset, recipe.rec_ids)
+    rec_ids, space, report = assign_rec_ids(trained.model, trained.quantized, dataset, recipe.rec_ids)
     save_checkpoint(trained.model, trained.model.config, run.graph_rqvae)
-    run.save_arrays("rec_ids", {"rec_ids": rec_ids, "users": trained.users.numpy(), "items": trained.items.numpy()})
+    vectors, state = trained.vectors, trained.history_state
+    tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
+    run.save_arrays("rec_ids", {"rec_ids": rec_ids, **{name: tensor.numpy() for name, tensor in tensors.items()}})
     run.save_arrays("item_table", item_table(dataset).arrays())
     run.write_json("rec_ids.json", {**asdict(space), "report": asdict(report)})
     progress.say(

@@ -1,23 +1,28 @@
-"""Train the generator: held-out items and the graph encoder's distribution, along the trie and in the dense term."""
+"""Train the generator: held-out items and the teachers' distribution, as tokens along the trie."""
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from model.generator import Generator, GeneratorConfig, Memory
+from model.generator import Generator, GeneratorConfig
 from model.trie_softmax import child_log_probs
 from offline import progress
 from offline.artefacts import Catalogue
+from offline.baselines.transitions import Transitions
 from offline.dataset import Dataset
+from offline.dense_search import BATCH_USERS, first_unseen, some_users
+from offline.metrics import ranking_metrics
 from offline.recipes import GeneratorSettings, Recipe
 from offline.teacher import Teacher
 from offline.train_graph_rqvae import optimise
 from offline.training_batches import Batch, BatchSampler
 from offline.trie_tensors import trie_levels
+from service.decoder import pad_histories
 
 
 def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> Generator:
-    """Train on the training interactions; the item vectors stay as they are.
+    """Train on the training interactions; item vectors and history state stay as they are.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
@@ -35,9 +40,16 @@ def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> G
             num_decoder_layers=settings.num_layers,
             feedforward_dim=settings.feedforward_dim,
             dropout=settings.dropout,
+            attention=settings.attention,
         )
     )
-    losses = GeneratorLosses(generator, catalogue, settings)
+    generator.history_state.load_state_dict(catalogue.history_state.state_dict())
+    keys, rec_ids = (
+        catalogue.vectors.keys,
+        torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long(),
+    )
+    generator.start_token_keys(rec_ids, keys, 1 / recipe.graph.temperature)
+    losses = GeneratorLosses(generator, catalogue, choose_teacher(dataset, catalogue, settings, recipe.seed), settings)
     optimiser = torch.optim.AdamW(generator.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     warmup = min(100, settings.num_steps // 10 + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -56,63 +68,94 @@ def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> G
     generator.train()
     with progress.task("generator", settings.num_steps) as task:
         for _ in range(settings.num_steps):
-            tokens, dense = losses(next(batches))
-            optimise(optimiser, tokens + dense, "generator")
+            loss = losses(next(batches))
+            optimise(optimiser, loss, "generator")
             schedule.step()
-            task.advance(f"tokens {tokens.item():.3f} dense {dense.item():.3f}")
+            task.advance(f"loss {loss.item():.3f}")
     return generator.eval()
 
 
 class GeneratorLosses:
-    """Token loss and dense loss of one batch."""
+    """The token loss of a batch."""
 
-    def __init__(self, generator: Generator, catalogue: Catalogue, settings: GeneratorSettings) -> None:
+    def __init__(
+        self, generator: Generator, catalogue: Catalogue, teacher: Teacher, settings: GeneratorSettings
+    ) -> None:
         self._generator = generator
         self._settings = settings
         self._items = catalogue.items
         self._levels = trie_levels(catalogue.trie)
-        self._teacher = Teacher(catalogue.users, catalogue.items, catalogue.trie, settings.teacher_temperature)
+        self._teacher = teacher
         self._row_to_leaf = torch.from_numpy(catalogue.trie.row_to_leaf())
         # Ancestor of every leaf at every depth: which child of which node a target takes.
         starts = catalogue.trie.leaf_starts()[1:]
         leaves = np.arange(catalogue.trie.num_items)
         self._ancestors = tuple(torch.from_numpy(np.searchsorted(at, leaves, side="right") - 1) for at in starts)
 
-    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Token loss and dense loss, both scalars."""
-        history = torch.from_numpy(batch.history)
+    def __call__(self, batch: Batch) -> Tensor:
+        """Cross-entropy summed over the levels, a scalar.
+
+        The teacher is asked about the very history that the generator sees, so it cannot give away what is held out.
+        """
+        history, targets = torch.from_numpy(batch.history), torch.from_numpy(batch.targets)
         memory = self._generator.encode(self._items[history.clamp(min=0)], history >= 0)
-        teacher = self._teacher.probabilities(torch.from_numpy(batch.users), history)
-        targets = torch.from_numpy(batch.targets)
-        return self._token_loss(memory, targets, teacher), self._dense_loss(memory, targets, teacher)
-
-    def _dense_loss(self, memory: Memory, targets: Tensor, teacher: Tensor) -> Tensor:
-        keys = self._generator.item_keys(self._items)
-        log_probs = self._generator.dense_logits(memory.state, keys).log_softmax(dim=-1)
-        real = targets >= 0
-        held_out = -log_probs.gather(1, targets.clamp(min=0))[real].sum() / real.sum().clamp(min=1)
-        distilled = -(teacher * log_probs).sum(-1).mean()
-        weight = self._settings.teacher_weight
-        return weight * distilled + (1 - weight) * held_out
-
-    def _token_loss(self, memory: Memory, targets: Tensor, teacher: Tensor) -> Tensor:
-        drawn = self._teacher.draw(teacher, self._settings.num_teacher_targets)
+        drawn = self._teacher.draw(
+            self._teacher.probabilities(memory.state, history), self._settings.num_teacher_targets
+        )
         leaves = torch.cat([self._row_to_leaf[targets.clamp(min=0)], drawn.leaves], dim=1)  # (B, T)
-        real = torch.cat([targets >= 0, torch.zeros_like(drawn.leaves, dtype=torch.bool)], dim=1)
-        counted = torch.cat([targets >= 0, torch.ones_like(drawn.leaves, dtype=torch.bool)], dim=1)
-        nodes = torch.zeros_like(leaves)
-        tokens, cache, loss = None, None, torch.zeros(())
+        held_out = F.pad(targets >= 0, (0, drawn.leaves.shape[1]))  # (B, T)
+        counted = F.pad(targets >= 0, (0, drawn.leaves.shape[1]), value=True)
+        nodes, tokens, cache, loss = torch.zeros_like(leaves), None, None, torch.zeros(())
         for level, arrays in enumerate(self._levels):
             logits, cache = self._generator.step(level, tokens, memory, cache)
             if level == 0:  # one prefix, the start, for all targets of a user
                 logits = logits.expand(-1, leaves.shape[1], -1)
             children = child_log_probs(logits, nodes, arrays)
             goal = self._teacher.child_probabilities(level, drawn.running, children)
-            distilled = -(goal * children.log_probs).sum(-1)[counted].mean()
             taken = self._ancestors[level][leaves]
             chosen = (taken - arrays.child_start[nodes].long()).unsqueeze(-1)
-            held_out = -children.log_probs.gather(-1, chosen).squeeze(-1)[real].sum() / real.sum().clamp(min=1)
-            weight = self._settings.teacher_weight
-            loss = loss + weight * distilled + (1 - weight) * held_out
+            found = children.log_probs.gather(-1, chosen).squeeze(-1)
+            loss = loss + self._blend((goal * children.log_probs).sum(-1)[counted], found[held_out])
             nodes, tokens = taken, arrays.tokens[taken]
         return loss
+
+    def _blend(self, distilled: Tensor, held_out: Tensor) -> Tensor:
+        """Cross-entropy from log-likelihoods under the teacher and of held-out items; a batch may lack either."""
+        weight = self._settings.teacher_weight
+        return -weight * _mean(distilled) - (1 - weight) * _mean(held_out)
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.sum() / max(len(values), 1)
+
+
+def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSettings, seed: int) -> Teacher:
+    """The graph encoder; where the data has time, with transition counts at the weight that validation likes best."""
+    keys, trie, temperature = catalogue.vectors.keys, catalogue.trie, settings.teacher_temperature
+    weights = settings.transition_weights if dataset.has_time and len(dataset.train.users) > 1 else (0.0,)
+    if max(weights) == 0:
+        return Teacher(keys, trie, temperature)
+    transitions = Transitions()
+    transitions.fit(dataset, seed=seed)
+    if len(weights) == 1 or not len(dataset.valid.users):
+        return Teacher(keys, trie, temperature, transitions, weights[len(weights) // 2])
+    teachers = [Teacher(keys, trie, temperature, transitions, weight) for weight in weights]
+    qualities = [teacher_quality(teacher, catalogue, dataset) for teacher in teachers]
+    found = ", ".join(f"{weight:g}: {quality:.4f}" for weight, quality in zip(weights, qualities, strict=True))
+    progress.say(f"share of transition counts in the teacher, by validation recall@20 + ndcg@20: {found}")
+    return teachers[int(np.argmax(qualities))]
+
+
+@torch.no_grad()
+def teacher_quality(teacher: Teacher, catalogue: Catalogue, dataset: Dataset) -> float:
+    """Validation recall@20 + ndcg@20 of the teacher's own ranking, over at most `QUALITY_USERS` users."""
+    histories, targets = dataset.histories("valid"), dataset.targets("valid")
+    users, parts = some_users(targets), []
+    for start in range(0, len(users), BATCH_USERS):
+        rows = [histories.of(int(user)) for user in users[start : start + BATCH_USERS]]
+        history = torch.from_numpy(pad_histories(rows, len(catalogue.history_state.recency)))
+        state = catalogue.history_state(catalogue.vectors.contexts[history.clamp(min=0)], (history >= 0).float())
+        order = teacher.probabilities(state, history).topk(min(20 + max(map(len, rows)), catalogue.trie.num_items))
+        parts.append(first_unseen(order.indices.numpy(), histories, users[start : start + BATCH_USERS], 20))
+    found = ranking_metrics(np.concatenate(parts), users, targets, (20,))
+    return found["recall@20"] + found["ndcg@20"]

@@ -35,13 +35,14 @@ class Entry:
     unfit: Callable[[Dataset], str | None] = _fits
 
 
-def _too_many_items(limit: int, why: str) -> Callable[[Dataset], str | None]:
-    def unfit(dataset: Dataset) -> str | None:
-        if dataset.num_items <= limit:
-            return None
-        return f"the catalogue has {dataset.num_items} items, more than {limit}: {why}"
+def _too_many_items(dataset: Dataset, limit: int, why: str) -> str | None:
+    if dataset.num_items <= limit:
+        return None
+    return f"the catalogue has {dataset.num_items} items, more than {limit}: {why}"
 
-    return unfit
+
+def _unfit_ease(dataset: Dataset) -> str | None:
+    return _too_many_items(dataset, ease.MOST_ITEMS, "its weights are a dense square of them")
 
 
 def _needs_order(dataset: Dataset) -> str | None:
@@ -53,7 +54,7 @@ def _needs_order(dataset: Dataset) -> str | None:
 def _unfit_sasrec(dataset: Dataset) -> str | None:
     if not dataset.has_time:
         return "the dataset has no timestamp, so a history has no order"
-    return _too_many_items(sasrec.MOST_ITEMS, "a softmax over all of them would take days on a CPU")(dataset)
+    return _too_many_items(dataset, sasrec.MOST_ITEMS, "a softmax over all of them would take days on a CPU")
 
 
 def _unfit_lightgcn(dataset: Dataset) -> str | None:
@@ -72,7 +73,7 @@ REGISTRY: dict[str, Entry] = {
     "ease": Entry(
         peer=Ease,
         grid={"regularisation": (100.0, 20.0, 300.0)},
-        unfit=_too_many_items(ease.MOST_ITEMS, "its weights are a dense square of them"),
+        unfit=_unfit_ease,
     ),
     "transitions": Entry(peer=Transitions, grid={"num_hops": (2, 1, 3)}, unfit=_needs_order),
     "lightgcn": Entry(peer=LightGcn, unfit=_unfit_lightgcn),

@@ -1,0 +1,123 @@
+"""Batches for the graph encoder: histories, the items that go with them, the items they are compared with."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.collaborative import Candidates, Targets
+from offline.dataset import Histories
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class SetBatch(NamedTuple):
+    """Whole sets, each both history and target, as the graph has them.
+
+    Attributes:
+        items: int64 [M], the sets one after the other.
+        starts: int64 [B], where each starts.
+        targets: of the states [B, D].
+        candidates: what the softmax runs over.
+    """
+
+    items: Tensor
+    starts: Tensor
+    targets: Targets
+    candidates: Candidates
+
+
+class SequenceBatch(NamedTuple):
+    """Sequences, of which every prefix has the item behind it as its target.
+
+    Attributes:
+        items: int64 [B, L], oldest first, the last item left out; 0 behind a sequence's end.
+        prefixes: int64 [P], which of the B · L prefixes have an item behind them.
+        targets: of the states of those, [P, D].
+        candidates: what the softmax runs over.
+    """
+
+    items: Tensor
+    prefixes: Tensor
+    targets: Targets
+    candidates: Candidates
+
+
+class CollaborativeBatches:
+    """Endless batches of users in random order, every user once per round.
+
+    Args:
+        histories: training items per user, oldest first.
+        num_items: of the catalogue.
+        ordered: sequences or sets.
+        batch_users: B.
+        max_history: longest L; of longer sequences the most recent items are kept.
+        max_candidates: a larger catalogue is sampled; the items of the batch are always among the candidates.
+        seed: of the sampling.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        *,
+        num_items: int,
+        ordered: bool,
+        batch_users: int,
+        max_history: int,
+        max_candidates: int,
+        seed: int,
+    ) -> None:
+        self._histories = histories
+        self._num_items = num_items
+        self._ordered = ordered
+        self._batch_users = batch_users
+        self._max_history = max_history
+        self._max_candidates = max_candidates
+        self._random = np.random.default_rng(seed)
+        # A sequence of one item has no item behind it.
+        self._users = np.flatnonzero(np.diff(histories.offsets) > int(ordered))
+
+    @property
+    def per_round(self) -> int:
+        """Batches in which every user has their turn."""
+        return -(-len(self._users) // self._batch_users)
+
+    def __iter__(self) -> Iterator[SetBatch | SequenceBatch]:
+        while len(self._users):
+            order = self._random.permutation(self._users)
+            for start in range(0, len(order), self._batch_users):
+                parts = [self._histories.of(int(user)) for user in order[start : start + self._batch_users]]
+                yield self._sequences(parts) if self._ordered else self._sets(parts)
+
+    def _sets(self, parts: list[Int64Array]) -> SetBatch:
+        sizes = np.array([len(items) for items in parts])
+        items, owners = np.concatenate(parts), np.repeat(np.arange(len(parts)), sizes)
+        starts = torch.from_numpy(np.cumsum(sizes) - sizes)
+        candidates, places = self._candidates(items)
+        return SetBatch(torch.from_numpy(items), starts, Targets(torch.from_numpy(owners), places), candidates)
+
+    def _sequences(self, parts: list[Int64Array]) -> SequenceBatch:
+        parts = [items[-self._max_history - 1 :] for items in parts]
+        padded = np.full((len(parts), max(map(len, parts))), -1, np.int64)
+        for row, items in enumerate(parts):
+            padded[row, : len(items)] = items
+        behind = padded[:, 1:]
+        prefixes = torch.from_numpy(np.flatnonzero(behind >= 0))
+        candidates, places = self._candidates(behind[behind >= 0])
+        known = torch.from_numpy(padded[:, :-1].clip(min=0))
+        return SequenceBatch(known, prefixes, Targets(torch.arange(len(prefixes)), places), candidates)
+
+    def _candidates(self, targets: Int64Array) -> tuple[Candidates, Tensor]:
+        """The candidates and where each target stands among them."""
+        if self._num_items <= self._max_candidates:
+            return Candidates(torch.arange(self._num_items), torch.zeros(self._num_items)), torch.from_numpy(targets)
+        wanted, places = np.unique(targets, return_inverse=True)
+        drawn = self._random.integers(self._num_items, size=self._max_candidates)
+        drawn = drawn[~np.isin(drawn, wanted)]
+        stands_for = np.log((self._num_items - len(wanted)) / max(len(drawn), 1))
+        correction = np.concatenate([np.zeros(len(wanted)), np.full(len(drawn), stands_for)])
+        rows = torch.from_numpy(np.concatenate([wanted, drawn]))
+        return Candidates(rows, torch.from_numpy(correction).float()), torch.from_numpy(places.reshape(-1))
