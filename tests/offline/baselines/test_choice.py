@@ -1,0 +1,112 @@
+"""Settings are chosen on validation, training ends where it stops improving; nothing looks at the test split."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from offline.baselines import choice
+from offline.baselines.choice import choose
+from offline.baselines.early_stopping import Stopping, train_in_rounds
+from offline.baselines.peer import RECENCIES, FloatArray, IntArray, Peer, RecencyPeer
+from offline.baselines.registry import REGISTRY, Entry
+from offline.dataset import Dataset, Histories
+
+MakeDataset = Callable[..., Dataset]
+
+
+@dataclass(kw_only=True)
+class Tuned(RecencyPeer):
+    first: int = 0
+    second: int = 0
+    recency: float = 1.0
+    fits = 0
+
+    def fit(self, dataset: Dataset, *, seed: int) -> None:
+        self.has_time = dataset.has_time
+        type(self).fits += 1
+
+    def scores(self, histories: Histories, users: IntArray) -> FloatArray:
+        raise AssertionError("never ranked here")
+
+
+def quality(peer: Peer, _dataset: Dataset) -> float:
+    assert isinstance(peer, Tuned)
+    return -((peer.first - 2) ** 2) - (peer.second - peer.first) ** 2 - (peer.recency - 0.5) ** 2
+
+
+@pytest.fixture
+def entry(monkeypatch: pytest.MonkeyPatch) -> Entry:
+    monkeypatch.setattr(choice, "validation_quality", quality)
+    monkeypatch.setattr(Tuned, "fits", 0)
+    return Entry(peer=Tuned, grid={"first": (0, 1, 2, 3), "second": (0, 1, 2)})
+
+
+def test_one_setting_after_another(entry: Entry, make_dataset: MakeDataset) -> None:
+    """first alone is best at 1, then second at 1: coordinate by coordinate, and not the best of all pairs."""
+    made = make_dataset([[0]], [[1]], [[2]], num_items=3, has_time=True)
+    peer, found = choose("tuned", entry, made, seed=0)
+    assert peer.settings() == {"first": 1, "second": 1, "recency": 0.5}
+    assert found == -1.0
+    assert Tuned.fits == 1 + 3 + 2
+
+
+def test_the_recency_is_left_alone_without_time(entry: Entry, make_dataset: MakeDataset) -> None:
+    made = make_dataset([[0]], [[1]], [[2]], num_items=3)
+    assert choose("tuned", entry, made, seed=0).peer.settings()["recency"] == 1.0
+
+
+def test_without_validation_the_own_settings_stand(entry: Entry, make_dataset: MakeDataset) -> None:
+    made = make_dataset([[0]], [[]], [[2]], num_items=3, has_time=True)
+    peer, found = choose("tuned", entry, made, seed=0)
+    assert (peer.settings(), found, Tuned.fits) == ({"first": 0, "second": 0, "recency": 1.0}, None, 1)
+
+
+@pytest.mark.parametrize("name", ["item-knn", "ease", "transitions"])
+def test_the_test_split_decides_nothing(name: str, make_dataset: MakeDataset) -> None:
+    random = np.random.default_rng(0)
+    lists = [random.permutation(30)[:8].tolist() for _ in range(40)]
+    parts = [[items[:6] for items in lists], [items[6:7] for items in lists], [items[7:] for items in lists]]
+    made = make_dataset(*parts, num_items=30, has_time=True)
+    peer, found = choose(name, REGISTRY[name], made, seed=0)
+    again, same = choose(name, REGISTRY[name], replace(made, test=made.valid), seed=0)
+    assert (peer.settings(), found) == (again.settings(), same)
+    assert found is not None
+    assert peer.settings()["recency"] in RECENCIES
+
+
+class Counter(nn.Module):
+    """Its only parameter counts the rounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds = nn.Parameter(torch.zeros(()))
+
+    def one_round(self) -> float:
+        self.rounds.data += 1
+        return 0.5
+
+
+def test_the_best_round_is_kept() -> None:
+    module, qualities = Counter(), iter([1.0, 3.0, 2.0, 3.0, 2.0, 9.0])
+    stopping = Stopping(most_rounds=10, patience=3, rounds_without_validation=2)
+    assert train_in_rounds(module, module.one_round, lambda: next(qualities), stopping) == 2
+    assert module.rounds.item() == 2
+    assert next(qualities) == 9.0  # three rounds without a better one, then the end
+
+
+def test_rounds_have_a_limit() -> None:
+    module = Counter()
+    stopping = Stopping(most_rounds=3, patience=9, rounds_without_validation=2)
+    assert train_in_rounds(module, module.one_round, lambda: module.rounds.item(), stopping) == 3
+    module = Counter()
+    assert train_in_rounds(module, module.one_round, None, stopping) == 2
+    assert module.rounds.item() == 2
+
+
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
+    with pytest.raises(FloatingPointError, match="the loss of Counter became nan in round 1"):
+        train_in_rounds(Counter(), lambda: float("nan"), None, Stopping(3, 3, 3))
