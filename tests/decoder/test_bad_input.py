@@ -16,7 +16,7 @@ from service.contract.trie import build_trie
 from service.decoder import BeamDecoder
 from service.device import cuda_device_present
 from service.onnx_session import DecoderError
-from tests.decoder.worlds import VOCABULARIES, Request, World, as_rows, draw_rec_ids, same_lists
+from tests.decoder.worlds import DENSE_WEIGHT, VOCABULARIES, Request, World, as_rows, draw_rec_ids, same_lists
 
 MakeWorld = Callable[..., World]
 
@@ -44,10 +44,10 @@ def test_a_graph_without_the_weight_is_named() -> None:
         set_dense_weight(empty.SerializeToString(), 1.0)
 
 
-@pytest.mark.parametrize("shape", [(2, 5), (4, 5), (3, 6)])
+@pytest.mark.parametrize("shape", [(2, 6), (4, 6), (3, 5)])
 def test_vectors_of_another_shape_are_refused(world: World, shape: tuple[int, int]) -> None:
     world.vectors = np.zeros(shape, np.float32)
-    with pytest.raises(DecoderError, match=rf"shape \({shape[0]}, {shape[1]}\).*need \(3, 5\); publish the run again"):
+    with pytest.raises(DecoderError, match=rf"shape \({shape[0]}, {shape[1]}\).*need \(3, 6\); publish the run again"):
         world.decoder_of(world.onnx)
 
 
@@ -66,9 +66,9 @@ def test_two_infinities_of_a_row_do_not_cancel(world: World) -> None:
 
 
 def test_a_graph_for_vectors_of_another_width_is_refused(world: World) -> None:
-    wider = replace(world.settings, vector_dim=6)
-    vectors = np.zeros((3, 6), np.float32)
-    with pytest.raises(DecoderError, match=r"vectors of 5 columns, the release has 6; export and publish"):
+    wider = replace(world.settings, vector_dim=8)
+    vectors = np.zeros((3, 8), np.float32)
+    with pytest.raises(DecoderError, match=r"vectors of 6 columns, the release has 8; export and publish"):
         BeamDecoder(world.onnx, trie=world.trie, item_vectors=vectors, settings=wider, device="cpu")
 
 
@@ -138,7 +138,9 @@ def with_broken_weight(decoder: bytes, name: str, broken: float) -> bytes:
     return bytes(graph.SerializeToString())
 
 
-@pytest.mark.parametrize("weight", ["heads.0.weight", "heads.2.bias", "encoder_norm.bias", "state_head.bias"])
+@pytest.mark.parametrize(
+    "weight", ["heads.0.weight", "heads.2.bias", "encoder_norm.bias", "state_slot.bias", "history_state.recency"]
+)
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_generator_whose_scores_are_not_finite_is_refused(world: World, weight: str, broken: float) -> None:
     """Weights of the token scores, of the encoder, and of the dense term alone."""
@@ -158,6 +160,18 @@ def test_the_request_whose_scores_are_not_finite_is_named(world: World) -> None:
 
 def test_an_item_whose_score_is_not_finite_is_refused_where_it_is_found(world: World) -> None:
     """Its tokens have log-probabilities, its dense term has none."""
-    world.vectors[2] = 3e38
-    with pytest.raises(DecoderError, match=r"request 0 of the batch got 2 items where 3 are legal.*not finite"):
-        world.decode([Request([0])], 3, world.decoder_of(world.onnx))
+    broken = world.decoder_of(set_dense_weight(world.onnx, float("nan")))
+    with pytest.raises(DecoderError, match=r"request 0 of the batch.*not finite"):
+        world.decode([Request([0])], 3, broken)
+
+
+def test_the_dense_term_is_bounded_for_every_vector_that_is_finite(world: World) -> None:
+    """A cosine, however long the key; one of zeros says nothing for or against its item."""
+    expected = world.decode([Request([0])], 3)
+    for value, most in ((3e38, DENSE_WEIGHT), (0.0, 0.0)):
+        world.vectors[2] = value
+        found = world.decode([Request([0])], 3, world.decoder_of(world.onnx))
+        assert found.alive.all()
+        at = found.leaves[0].tolist().index(world.leaf_of[2])
+        assert abs(found.score[0, at] - found.log_prob[0, at]) <= most
+        assert sorted(found.log_prob[0]) == pytest.approx(sorted(expected.log_prob[0]), abs=1e-5)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.beam_decoder import BeamDecoder as TorchBeamDecoder
 from model.generator import Generator
+from model.graph_encoder import ItemVectors
 from offline.artefacts import Catalogue
 from offline.parity import decode_with_torch
 from service.constraints import ItemFilter
@@ -21,12 +22,12 @@ from service.decoder import BeamDecoder, Decoded
 
 RecIds = npt.NDArray[np.int32]
 
-DENSE_WEIGHT = 0.5
+DENSE_WEIGHT = 5.0
 SETTINGS = ModelSettings(
     codebook_sizes=(8, 16),
     popularity_size=64,
     max_history=6,
-    vector_dim=5,
+    vector_dim=6,
     beam_widths=(10,),
     dense_weight=DENSE_WEIGHT,
     ordered_history=True,
@@ -104,11 +105,12 @@ class World:
 
     def torch_decode(self, requests: Sequence[Request], beam_width: int, dense_weight: float = DENSE_WEIGHT) -> Decoded:
         """The same search by the torch module that was exported."""
-        items = torch.from_numpy(self.vectors)
+        keys, contexts = torch.from_numpy(self.vectors).chunk(2, dim=1)
+        vectors = ItemVectors(keys, contexts)
         found = decode_with_torch(
             TorchBeamDecoder(self.generator, dense_weight).eval(),
             self.decoder,
-            Catalogue(self.trie, SETTINGS.space, items, items),
+            Catalogue(self.trie, SETTINGS.space, vectors, self.generator.history_state),
             [as_rows(request.history) for request in requests],
             [self.item_filter(request) for request in requests],
             beam_width,
@@ -140,8 +142,8 @@ class World:
                 siblings = sorted(following[rec_id[:level]])
                 log_prob[leaf] += logits[0, leaf, siblings].log_softmax(-1)[siblings.index(rec_id[level])]
             tokens = torch.tensor([[rec_id[level] for rec_id in self.rec_ids]])
-        keys = self.generator.item_keys(torch.from_numpy(self.vectors[self.leaf_to_row]))
-        dense = self.generator.dense_logits(memory.state, keys)[0]
+        keys = torch.from_numpy(self.vectors[self.leaf_to_row, : SETTINGS.vector_dim // 2])
+        dense = torch.cosine_similarity(keys, memory.state)
         return Exhaustive(log_prob.numpy(), (log_prob + dense_weight * dense).numpy())
 
 
