@@ -1,0 +1,79 @@
+"""The file of a study: one JSON object per line, written when it is finished and not asked for again."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ablating.variants import FULL
+
+Line = dict[str, Any]
+
+IDENTITY = ("variant", "dataset_sha256", "seed", "recipe_sha256", "base_sha256")
+"""What makes a line the answer to a question that may be asked again."""
+
+
+class Results:
+    """Finished results in a file of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> list[Line]:
+        """All lines, oldest first. One that a killed runner left unfinished is no line."""
+        if not self.path.exists():
+            return []
+        found = []
+        for number, text in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                found.append(dict(json.loads(text)))
+            except ValueError:
+                sys.stderr.write(f"{self.path}:{number} is not JSON and is left out\n")
+        return found
+
+    def holds(self, line: Line) -> bool:
+        """Whether the result of a line's variant, dataset, seed and recipe is there; failures are tried again."""
+        return any(self._same(line, found) for found in self.lines() if "error" not in found)
+
+    @staticmethod
+    def _same(line: Line, found: Line) -> bool:
+        return all(line.get(field) == found.get(field) for field in IDENTITY)
+
+    def append(self, line: Line) -> None:
+        """Write a line at the end, down to the disk; half a line before it is closed first."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = not self.path.exists() or not (there := self.path.read_bytes()) or there.endswith(b"\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(("" if whole else "\n") + json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def comparable(lines: Sequence[Line]) -> list[Line]:
+    """Of every variant, dataset and seed the newest line that changes the newest full recipe of that dataset and seed.
+
+    A file may hold results of a recipe as it was before; they stay there and are not mixed with those of today.
+    """
+    finished = [line for line in lines if "error" not in line]
+    bases = {(line["dataset"], line["seed"]): line["base_sha256"] for line in finished if line["variant"] == FULL}
+    newest = {
+        (line["variant"], line["dataset"], line["seed"]): line
+        for line in finished
+        if bases.get((line["dataset"], line["seed"])) == line["base_sha256"]
+    }
+    return list(newest.values())
+
+
+def by_variant(lines: Sequence[Line], dataset: str) -> dict[str, list[Line]]:
+    """The comparable lines of a dataset by variant: the full recipe first, groups together, then as they were made."""
+    kept = [line for line in comparable(lines) if line["dataset"] == dataset]
+    groups = list(dict.fromkeys(["", *(line["group"] for line in kept)]))
+    names = dict.fromkeys(line["variant"] for line in sorted(kept, key=lambda line: groups.index(line["group"])))
+    return {name: [line for line in kept if line["variant"] == name] for name in names}
+
+
+def datasets(lines: Sequence[Line]) -> list[str]:
+    """Names of the datasets that have something to compare, in the order in which they came."""
+    return list(dict.fromkeys(line["dataset"] for line in comparable(lines)))

@@ -1,0 +1,56 @@
+"""Take over the stages of a run that another run would repeat to the letter.
+
+A stage is a function of the dataset and of some sections of the recipe. Where these are equal its files are, too, so
+they are copied, held against the checksums that the stage left, and recorded as finished with the time they once took.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from offline.recipes import Recipe
+from offline.run_folder import RunFolder, fingerprint
+
+STAGES = ("rec_ids", "generator")
+
+
+def adopt_stages(source: RunFolder, target: RunFolder, recipe: Recipe, data: Path) -> list[str]:
+    """Begin the run of `recipe` in `target` with what `source` has finished of it; returns the stages taken over.
+
+    A target that has finished a stage itself keeps it. Neither run may be in work meanwhile.
+
+    Raises:
+        BadInputError: the target holds another run.
+    """
+    with target.locked():
+        target.begin(recipe, fingerprint(data), data.resolve().name)
+        mine, theirs = target.read_json("run.json"), source.read_json("run.json")
+        adopted = []
+        for stage in STAGES:
+            if stage_inputs(stage, mine) != stage_inputs(stage, theirs) or stage in target.stage_seconds():
+                break
+            if not _copy_stage(stage, source, target):
+                break
+            adopted.append(stage)
+        return adopted
+
+
+def stage_inputs(stage: str, run: dict[str, Any]) -> list[Any]:
+    """All that decides what a stage leaves, out of a `run.json`. The graph encoder sees histories of `max_history`."""
+    recipe = run["recipe"]
+    inputs = [run["dataset_sha256"], recipe["seed"], recipe["graph"], recipe["rec_ids"]]
+    return [*inputs, recipe["generator"] if stage == "generator" else recipe["generator"]["max_history"]]
+
+
+def _copy_stage(stage: str, source: RunFolder, target: RunFolder) -> bool:
+    """Whether the source has the stage whole; then its files are copied and recorded."""
+    seconds = source.stage_seconds()
+    if stage not in seconds:
+        return False
+    files = tuple(source.read_json("stages.json")[stage]["sha256"])
+    if not source.is_whole(stage, files):
+        return False
+    for file in files:
+        shutil.copyfile(source.folder / file, target.folder / file)
+    target.record(stage, files, seconds[stage])
+    return True

@@ -1,0 +1,93 @@
+"""MMGRec beside every peer, on any dataset folder: the bars of issue 4.
+
+    .venv/bin/python -m benchmarks.quality --data ../shared/data/lastfm-2k --seeds 0,1,2 --json quality.json --table
+
+Trains the recipe with every seed (or takes the runs that an earlier call finished), scores the exported ONNX at the
+default tier, and beside it the generator alone, exhaustive dense search over the same vectors, the recall of the beam,
+and all peers of `python -m offline baselines`; with what recall does not say, seconds per stage and peak memory.
+Prints one JSON object, or with --table a Markdown table of it; what is going on stands on stderr. `verdict` says which
+bars of the issue are met, for the datasets that have some; the exit status does not.
+
+Finished runs and peers are kept in the user's cache folder under a hash of the sources, so that a call that was stopped
+goes on and nothing old is taken after a change of the code. With --run-folder they are kept in that folder, whatever
+the sources.
+"""
+
+import argparse
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.scoring.provenance import work_folder
+
+DEFAULT_DATA = Path("../shared/data/lastfm-2k")
+NEEDED = ("onnx", "polars", "scipy", "torch")
+INSTALL = "pip install -e '.[offline]' -c constraints.txt"
+
+
+def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, action="append", metavar="DIR", help="dataset folder; several are allowed")
+    parser.add_argument("--seeds", type=numbers, default=(0,), metavar="0,1,2", help="seeds of the runs (default 0)")
+    parser.add_argument("--recipe", default="standard", help="recipe of the runs (default standard)")
+    parser.add_argument("--json", type=Path, nargs="?", metavar="FILE", help="write the report to FILE; else stdout")
+    parser.add_argument("--table", action="store_true", help="print a Markdown table")
+    parser.add_argument(
+        "--run-folder", type=Path, metavar="DIR", help="keep runs and peers here and reuse what is here"
+    )
+    parser.add_argument("--no-peers", action="store_true", help="MMGRec alone")
+    parser.add_argument("--only-peers", metavar="NAME,...", help="some of the peers")
+    parser.add_argument(
+        "--peer-seeds", type=numbers, metavar="0", help="seeds of the peers (default: those of the runs)"
+    )
+    return parser.parse_args(argv)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Seeds from `0,1,2`, each once."""
+    return tuple(dict.fromkeys(int(number) for number in text.split(",")))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, write, print."""
+    arguments = arguments_of(argv)
+    folders = arguments.data or [DEFAULT_DATA]
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        print(json.dumps({"benchmark": "quality", "missing": missing, "install": INSTALL}))
+        return 1
+    if not arguments.data and not DEFAULT_DATA.is_dir():
+        print(json.dumps({"benchmark": "quality", "skipped": f"{DEFAULT_DATA} does not exist; name one with --data"}))
+        return 0
+    from benchmarks.scoring.quality_report import Plan, quality  # after the check: they import all of it
+    from benchmarks.scoring.quality_table import as_markdown
+    from offline.baselines.job import require_json_path
+    from offline.baselines.registry import REGISTRY
+    from offline.checkpoint import write_json
+    from offline.errors import BadInputError
+
+    peers = () if arguments.no_peers else tuple(REGISTRY)
+    if arguments.only_peers:
+        peers = tuple(name.strip() for name in arguments.only_peers.split(","))
+    seeds, peer_seeds = arguments.seeds, arguments.peer_seeds or arguments.seeds
+    work = work_folder(arguments.run_folder)
+    try:
+        if arguments.json:
+            require_json_path(arguments.json)
+        report = quality(Plan(folders, arguments.recipe, seeds, peers, peer_seeds, work))
+    except BadInputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if arguments.json:
+        write_json(arguments.json, report)
+    if arguments.table:
+        print(as_markdown(report))
+    elif not arguments.json:
+        print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

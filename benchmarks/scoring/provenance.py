@@ -1,0 +1,93 @@
+"""What a figure was made by: commit, sources, machine; and the folder where finished work waits for the next call."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RUN_SOURCES = (
+    "model/*.py",
+    "offline/*.py",
+    "offline/baselines/transitions.py",
+    "service/contract/*.py",
+    "service/constraints.py",
+    "service/decoder.py",
+    "service/onnx_session.py",
+)
+PEER_SOURCES = (
+    "offline/baselines/*.py",
+    "offline/beyond_accuracy.py",
+    "offline/dataset*.py",
+    "offline/metrics.py",
+    "offline/splits.py",
+)
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """Where runs and the results of peers are kept, so that a benchmark that was stopped goes on.
+
+    Attributes:
+        runs: holds a folder per dataset, and in it one per run.
+        peers: holds a folder per dataset, and in it a file per peer.
+    """
+
+    runs: Path
+    peers: Path
+
+    def run(self, dataset: str, name: str, seed: int) -> Path:
+        """The folder of a run."""
+        return self.runs / dataset / f"{name}-seed-{seed}"
+
+    def peer(self, dataset: str, name: str, seed: int) -> Path:
+        """The file with the result of a peer."""
+        return self.peers / dataset / f"peer-{name}-seed-{seed}.json"
+
+
+def work_folder(given: Path | None) -> WorkFolder:
+    """The folder that was given, as it is; else one in the user's cache that belongs to the sources as they are now.
+
+    So nothing is reused after a change of the code, unless the caller names a folder and vouches for what it holds.
+    """
+    if given is not None:
+        return WorkFolder(given, given)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmgrec-bench"
+    return WorkFolder(cache / "runs" / sources_digest(RUN_SOURCES), cache / "peers" / sources_digest(PEER_SOURCES))
+
+
+def sources_digest(patterns: tuple[str, ...]) -> str:
+    """16 hexadecimal digits over the names and bytes of source files of this checkout."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in ROOT.glob(pattern)}):
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def commit() -> str:
+    """The commit of this checkout, with `-dirty` where files differ from it; "unknown" outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def machine() -> dict[str, Any]:
+    """Cores, how busy they are, threads that were asked for, and versions."""
+    installed = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
+    return {
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: installed[name] for name in PACKAGES if name in installed},
+    }
