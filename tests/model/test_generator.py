@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise, product
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ VECTOR_DIM = 6
 VOCABULARIES = (3, 4, 2)
 
 
-def make(*, ordered: bool, seed: int = 0) -> Generator:
+def make(*, ordered: bool, seed: int = 0, **changes: Any) -> Generator:
     torch.manual_seed(seed)
     config = GeneratorConfig(
         vocabulary_sizes=VOCABULARIES,
@@ -27,11 +28,14 @@ def make(*, ordered: bool, seed: int = 0) -> Generator:
         num_heads=2,
         feedforward_dim=24,
         dropout=0.3,
+        **changes,
     )
-    generator = Generator(config).double().eval()
+    generator = Generator(config)
     for weight in generator.parameters():  # as far from their small start as a trained model's
         torch.nn.init.normal_(weight, std=0.4)
-    return generator
+    recency = 0.7 ** torch.arange(8) if ordered else torch.ones(1)
+    generator.history_state.fit(recency, torch.randn(VECTOR_DIM // 2))
+    return generator.double().eval()
 
 
 @pytest.fixture
@@ -107,9 +111,12 @@ def test_every_item_of_a_history_counts(generator: Generator) -> None:
 
 def test_dropout_works_in_training_alone(generator: Generator) -> None:
     vectors, mask = histories(4)
-    assert torch.equal(generator.encode(vectors, mask).state, generator.encode(vectors, mask).state)
+    one, other = generator.encode(vectors, mask), generator.encode(vectors, mask)
+    assert torch.equal(first_logits(generator, one), first_logits(generator, other))
     generator.train()
-    assert not torch.allclose(generator.encode(vectors, mask).state, generator.encode(vectors, mask).state)
+    one, other = generator.encode(vectors, mask), generator.encode(vectors, mask)
+    assert not torch.allclose(one.cross[0][0], other.cross[0][0], atol=1e-3)
+    assert torch.equal(one.state, other.state)  # constants of the graph encoder
 
 
 def uncached_logits(generator: Generator, memory: Memory, prefix: list[int]) -> Tensor:
@@ -127,7 +134,8 @@ def uncached_logits(generator: Generator, memory: Memory, prefix: list[int]) -> 
         rows = layer.cross_attention(layer.cross_norm(x).flatten(0, 1), *cross, memory.bias, x.shape[1])
         x = x + rows.view(x.shape)
         x = x + layer.feedforward(x)
-    return generator.heads[len(prefix)](generator.decoder_norm(x[:, -1]))
+    by_token = memory.state @ generator.token_keys[len(prefix)].T
+    return generator.heads[len(prefix)](generator.decoder_norm(x[:, -1])) + by_token
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -207,17 +215,24 @@ def test_child_log_probs_by_eye() -> None:
         assert (found.log_probs[row, column, count:] < NEGATIVE / 2).all()
 
 
-def test_the_dense_term_is_a_scaled_cosine(generator: Generator) -> None:
+def test_the_dense_term_is_the_cosine_of_history_state_and_key(generator: Generator) -> None:
+    """A key is the first half of an item vector, of any length; the state is made of the second halves alone."""
     torch.manual_seed(7)
     items = torch.randn(5, VECTOR_DIM).double()
     keys = generator.item_keys(items)
-    assert torch.allclose(keys.norm(dim=-1), torch.ones(5).double())
-    state = generator.encode(*histories(3, 2)).state
-    logits = generator.dense_logits(state, keys)
-    for row in range(2):
-        for item in range(5):
-            cosine = F.cosine_similarity(state[row], items[item] + generator.item_head(items[item]), dim=0)
-            assert torch.isclose(logits[row, item], cosine * generator.dense_scale.exp())
+    assert torch.allclose(keys, items[:, :3] / items[:, :3].norm(dim=-1, keepdim=True))
+    vectors, mask = histories(3, 2)
+    state = generator.encode(vectors, mask).state
+    for row, count in enumerate((3, 2)):
+        expected = vectors[row, :count, 3:].sum(0)
+        assert torch.allclose(state[row], expected / expected.norm())
+    other = torch.cat([torch.randn(2, 8, 3).double(), vectors[..., 3:]], dim=-1)
+    assert torch.equal(generator.encode(other, mask).state, state)
+    assert not torch.allclose(
+        first_logits(generator, generator.encode(other, mask)),
+        first_logits(generator, generator.encode(vectors, mask)),
+        atol=1e-3,
+    )  # the encoder reads both halves
 
 
 @pytest.mark.parametrize(
@@ -227,6 +242,7 @@ def test_the_dense_term_is_a_scaled_cosine(generator: Generator) -> None:
         ({"vocabulary_sizes": (3, 0)}, "every size of the generator must be at least 1"),
         ({"max_history": 0}, "every size of the generator must be at least 1"),
         ({"vector_dim": 0}, "every size of the generator must be at least 1"),
+        ({"vector_dim": 5}, "vector_dim=5 is odd; an item vector is a key and a context of equal length"),
     ],
 )
 def test_impossible_sizes_are_refused(change: dict[str, object], message: str) -> None:

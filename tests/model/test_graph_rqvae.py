@@ -1,4 +1,4 @@
-"""Fusion, graph network and Graph RQ-VAE beside dense formulas; a modality or an embedding may be missing."""
+"""Graph RQ-VAE: fused and aligned content, items without embeddings or neighbours, the losses by parts."""
 
 from typing import Any
 
@@ -7,27 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.graph_encoder import GraphEncoder, InteractionGraph
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
-from model.modality_fusion import CLIP, ModalityFusion
+from tests.model.graphs import TAKEN, interactions, transitions
 
 NAN = float("nan")
-
-# Users 0, 1, 2 and items 0 .. 4; nobody has taken item 4.
-TAKEN = torch.tensor([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 0, 1, 0]]).float()
-
-
-def graph() -> InteractionGraph:
-    degrees = TAKEN.sum(1, keepdim=True) * TAKEN.sum(0, keepdim=True)
-    to_users = (TAKEN / degrees.clamp(min=1).sqrt()).to_sparse_coo()
-    return InteractionGraph(to_users, to_users.t().coalesce())
+ALONE = 4
+"""The item without interactions."""
 
 
 def make(**changes: Any) -> GraphRQVAE:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"dim": 8, "latent_dim": 4, "num_levels": 2, "codebook_size": 3}
-    config = GraphRQVAEConfig(num_users=3, num_items=5, feature_dims={"image": 3, "text": 2}, **(sizes | changes))
-    return GraphRQVAE(config).eval()
+    sizes |= {"num_items": 5, "feature_dims": {"image": 3, "text": 2}, "ordered_history": False, "max_history": 4}
+    return GraphRQVAE(GraphRQVAEConfig(**(sizes | changes))).eval()
 
 
 def features() -> dict[str, Tensor]:
@@ -39,168 +31,122 @@ def features() -> dict[str, Tensor]:
     return values
 
 
-def fitted(values: dict[str, Tensor]) -> ModalityFusion:
-    torch.manual_seed(0)
-    fusion = ModalityFusion({name: value.shape[1] for name, value in values.items()}, 8)
-    fusion.fit(values)
-    return fusion
+def fit(model: GraphRQVAE, values: dict[str, Tensor] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+    return model.fit(values or features(), TAKEN.sum(0).long())
 
 
-def slow_fusion(fusion: ModalityFusion, values: dict[str, Tensor], item: int) -> Tensor:
-    """One item, one modality, one column at a time."""
-    total = torch.zeros(8)
-    for name, value in values.items():
-        if value[item].isnan().any():
-            total = total + fusion.missing[f"modality_{name}"]
-            continue
-        present = value[~value.isnan().any(1)]
-        row = torch.zeros(value.shape[1])
-        for column in range(value.shape[1]):
-            deviation = present[:, column].std(unbiased=False)
-            if deviation > 0:
-                row[column] = ((value[item, column] - present[:, column].mean()) / deviation).clamp(-CLIP, CLIP)
-        total = total + fusion.projections[f"modality_{name}"](row / value.shape[1] ** 0.5)
-    return total
+@pytest.mark.parametrize("ordered", [False, True])
+def test_vectors_are_propagated_content_and_embeddings(ordered: bool) -> None:
+    model = make(ordered_history=ordered)
+    standardised, graph = fit(model), transitions() if ordered else interactions()
+    keys, contexts = model.vectors(standardised, graph)
+    start = [model.key_content(standardised, 5) + model.graph.key_embedding, model.graph.context_embedding]
+    if ordered:  # in a set the contexts have no content
+        start[1] = start[1] + model.context_content(standardised, 5)
+    expected = graph.propagate(type(model.vectors(standardised, graph))(*start), 2)
+    assert torch.allclose(keys, F.normalize(expected.keys, dim=1), atol=1e-5)
+    assert torch.allclose(contexts, expected.contexts / expected.contexts.norm(dim=1).mean(), atol=1e-5)
 
 
-def test_fusion_by_loops() -> None:
-    values = features()
-    values["image"][:, 1] = torch.where(values["image"][:, 1].isnan(), NAN, 4.0)  # a constant column
-    fusion = fitted(values)
-    found = fusion(values, 5)
-    assert found.isfinite().all()
-    for item in range(5):
-        assert torch.allclose(found[item], slow_fusion(fusion, values, item), atol=1e-5), item
+@pytest.mark.parametrize("content", ["fused", "aligned"])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_keys_have_unit_length_and_contexts_a_mean_of_one(ordered: bool, content: str) -> None:
+    model = make(ordered_history=ordered, content=content)
+    keys, contexts = model.vectors(fit(model), transitions() if ordered else interactions())
+    assert torch.allclose(keys.norm(dim=1), torch.ones(5), atol=1e-5)
+    assert contexts.norm(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
+    assert contexts.norm(dim=1).std() > 0.01  # how much an item says of a history is learned
 
 
-def test_an_item_without_any_modality_gets_the_learned_vectors() -> None:
-    values = features()
-    fusion = fitted(values)
-    assert torch.allclose(fusion(values, 5)[3], fusion.missing["modality_image"] + fusion.missing["modality_text"])
+def other_features() -> dict[str, Tensor]:
+    return {name: value.flip(0) for name, value in features().items()}
 
 
-def test_a_constant_column_says_nothing() -> None:
-    """0.1 has no exact float: its deviation is tiny but not zero, and must not be divided by."""
-    values = {"text": torch.cat([torch.randn(5, 1), torch.full((5, 1), 0.1)], dim=1)}
-    fusion = fitted(values)
-    other = {"text": values["text"] + torch.tensor([0.0, 1e3])}
-    assert torch.equal(fusion(values, 5), fusion(other, 5))
+def test_fused_vectors_depend_on_the_features_and_aligned_ones_do_not() -> None:
+    for content, moves in (("fused", True), ("aligned", False)):
+        model = make(content=content)
+        fit(model)
+        one, other = (
+            model.vectors(model.key_content.standardise(values), interactions())
+            for values in (features(), other_features())
+        )
+        assert torch.equal(one.keys, other.keys) != moves
 
 
-def test_an_outlier_is_cut() -> None:
-    values = {"text": torch.randn(50, 1)}
-    fusion = fitted(values)
-    far, farther = fusion({"text": torch.tensor([[1e4], [1e9]])}, 2)
-    assert torch.equal(far, farther)
+def test_alignment_looks_at_items_with_interactions_alone() -> None:
+    model = make(content="aligned")
+    standardised = fit(model)
+    keys = F.normalize(torch.randn(5, 8), dim=1)
+    content = model.content_keys(standardised).detach()
+    expected = sum(1 - float(F.cosine_similarity(content[item], keys[item], dim=0)) for item in range(4)) / 4
+    assert model.alignment(standardised, keys).item() == pytest.approx(expected, abs=1e-5)
+    keys[ALONE] *= -1
+    assert model.alignment(standardised, keys).item() == pytest.approx(expected, abs=1e-5)
+    assert model.alignment(standardised, content).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_modality_may_have_the_name_of_a_method() -> None:
-    fusion = ModalityFusion({"type": 2, "keys": 1}, 4)
-    assert fusion({"type": torch.ones(3, 2), "keys": torch.ones(3, 1)}, 3).shape == (3, 4)
+def test_the_keys_of_content_have_unit_length() -> None:
+    model = make(content="aligned")
+    assert torch.allclose(model.content_keys(fit(model)).norm(dim=1), torch.ones(5), atol=1e-5)
 
 
-def test_no_modality_at_all() -> None:
-    assert torch.equal(ModalityFusion({}, 8)({}, 5), torch.zeros(5, 8))
+def test_which_items_have_interactions_is_measured_and_saved() -> None:
+    model, again = make(), make()
+    fit(model)
+    again.load_state_dict(model.state_dict())
+    assert again.has_interactions.flatten().tolist() == [1, 1, 1, 1, 0]
 
 
-def test_what_was_measured_is_saved() -> None:
-    values = features()
-    fusion = fitted(values)
-    again = ModalityFusion({"text": 2, "image": 3}, 8)
-    again.load_state_dict(fusion.state_dict())
-    assert torch.equal(again(values, 5), fusion(values, 5))
-
-
-@pytest.mark.parametrize("num_layers", [0, 1, 3])
-def test_propagation_is_the_mean_of_matrix_powers(num_layers: int) -> None:
-    torch.manual_seed(2)
-    encoder = GraphEncoder(3, 5, 8, num_layers, embedding_dropout=0.5).eval()
-    content = torch.randn(5, 8)
-    adjacency = torch.zeros(8, 8)
-    adjacency[:3, 3:] = graph().to_users.to_dense()
-    adjacency[3:, :3] = adjacency[:3, 3:].T
-    start = torch.cat([encoder.user_embedding, content + encoder.item_embedding])
-    powers = [torch.linalg.matrix_power(adjacency, power) @ start for power in range(num_layers + 1)]
-    expected = torch.stack(powers).mean(0)
-    users, items = encoder(content, graph())
-    assert torch.allclose(torch.cat([users, items]), expected, atol=1e-5)
-
-
-def test_the_weights_of_the_graph_by_eye() -> None:
-    """User 0 has two items; item 1 has three users: 1 / √(2 · 3)."""
-    assert torch.isclose(graph().to_users.to_dense()[0, 1], torch.tensor(6.0).rsqrt())
-
-
-def test_training_drops_whole_item_embeddings() -> None:
-    torch.manual_seed(3)
-    encoder = GraphEncoder(1, 400, 8, num_layers=0, embedding_dropout=0.25).train()
-    _, items = encoder(torch.zeros(400, 8), InteractionGraph(torch.zeros(1, 400), torch.zeros(400, 1)))
-    dropped = (items == 0).all(dim=1)
-    assert torch.equal(items[~dropped], encoder.item_embedding[~dropped])
-    assert 0.15 < dropped.float().mean() < 0.35
+@pytest.mark.parametrize("ordered", [False, True])
+def test_recency_fades_in_sequences_and_is_flat_in_sets(ordered: bool) -> None:
+    log_recency = make(ordered_history=ordered, max_history=30).log_recency
+    assert log_recency.requires_grad == ordered
+    expected = [-0.5 * min(age, 20) if ordered else 0.0 for age in range(30)]
+    assert log_recency.tolist() == expected
 
 
 def test_an_item_without_embedding_and_neighbours_is_its_content() -> None:
     """What happens to an item that appears tomorrow: two with equal content get equal codes."""
     model, values = make(), features()
-    values = {name: torch.where(torch.arange(5)[:, None] == 4, value[0], value) for name, value in values.items()}
-    model.fusion.fit(values)
+    values = {name: torch.where(torch.arange(5)[:, None] == ALONE, value[0], value) for name, value in values.items()}
+    standardised = fit(model, values)
     with torch.no_grad():
-        model.graph.item_embedding[4] = 0
-    _, items = model.vectors(values, graph())
-    content = model.fusion(values, 5)
-    assert torch.allclose(items[4], F.normalize(content[4], dim=0), atol=1e-5)
-    assert torch.equal(content[4], content[0])
+        model.graph.key_embedding[ALONE] = 0
+    keys, _ = model.vectors(standardised, interactions())
+    content = model.key_content(standardised, 5)
+    assert torch.allclose(keys[ALONE], F.normalize(content[ALONE], dim=0), atol=1e-5)
+    assert torch.equal(content[ALONE], content[0])
     alone = F.normalize(content[[0]], dim=1)
-    assert torch.equal(model.quantize(items[[4]]).codes, model.quantize(alone).codes)
+    assert torch.equal(model.quantize(keys[[ALONE]]).codes, model.quantize(alone).codes)
 
 
 def test_an_item_without_anything_stays_finite() -> None:
     model = make()
     with torch.no_grad():
-        model.graph.item_embedding[4] = 0
+        model.graph.key_embedding[ALONE] = model.graph.context_embedding[ALONE] = 0
         for name in ("image", "text"):
-            model.fusion.missing[f"modality_{name}"].zero_()
-    values = {name: value.index_fill(0, torch.tensor([4]), NAN) for name, value in features().items()}
-    _, items = model.vectors(values, graph())
-    assert not items[4].any()
-    assert model.latent(items).isfinite().all()
+            model.key_content.missing[f"modality_{name}"].zero_()
+    values = {name: value.index_fill(0, torch.tensor([ALONE]), NAN) for name, value in features().items()}
+    keys, contexts = model.vectors(fit(model, values), interactions())
+    assert not keys[ALONE].any()
+    assert contexts.isfinite().all()
+    assert model.latent(keys).isfinite().all()
 
 
-def test_vectors_have_unit_norm() -> None:
-    users, items = make().vectors(features(), graph())
-    assert torch.allclose(users.norm(dim=1), torch.ones(3), atol=1e-5)
-    assert torch.allclose(items.norm(dim=1), torch.ones(5), atol=1e-5)
-
-
-def test_the_softmax_loss_by_loops() -> None:
-    model = make(temperature=0.5)
-    users, items = (vectors.detach() for vectors in model.vectors(features(), graph()))
-    total = 0.0
-    for user, item in TAKEN.nonzero().tolist():
-        weights = [float(users[user] @ other / 0.5) for other in items]
-        total -= weights[item] - torch.tensor(weights).logsumexp(0).item()
-    assert model.collaborative(users, items, TAKEN).item() == pytest.approx(total / 6, rel=1e-5)
-
-
-def test_the_bpr_loss_by_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make(temperature=0.5, collaborative_loss="bpr")
-    users, items = (vectors.detach() for vectors in model.vectors(features(), graph()))
-    drawn = torch.tensor([4, 3, 0, 4, 2, 0])
-    monkeypatch.setattr(torch, "randint", lambda high, shape: drawn)
-    total = 0.0
-    for (user, item), other in zip(TAKEN.nonzero().tolist(), drawn.tolist(), strict=True):
-        difference = users[user] @ (items[item] - items[other]) / 0.5
-        total -= torch.sigmoid(difference).log().item()
-    assert model.collaborative(users, items, TAKEN).item() == pytest.approx(total / 6, rel=1e-5)
+def test_without_any_feature_the_embeddings_are_all_there_is() -> None:
+    for content in ("fused", "aligned"):
+        model = make(feature_dims={}, content=content)
+        keys, _ = model.vectors(model.fit({}, TAKEN.sum(0)), interactions())
+        assert torch.allclose(keys[ALONE], F.normalize(model.graph.key_embedding[ALONE], dim=0), atol=1e-6)
+        assert not model.content_keys({}).any()
 
 
 def test_the_quantization_losses_by_parts() -> None:
     model = make(commitment_weight=0.3)
-    _, items = model.vectors(features(), graph())
-    losses = model.quantize(items)
+    keys, _ = model.vectors(fit(model), interactions())
+    losses = model.quantize(keys)
     embedding = sum(model.quantizer.codebooks[level][losses.codes[:, level]] for level in range(2))
-    expected = (model.decoder(embedding) - items * 8**0.5).square().mean()
+    expected = (model.decoder(embedding) - keys * 8**0.5).square().mean()
     assert torch.isclose(losses.reconstruction, expected, rtol=1e-4)
     whole = losses.reconstruction + losses.codebook + 0.3 * losses.commitment
     assert torch.isclose(model.quantization_loss(losses), whole)

@@ -156,7 +156,14 @@ def test_nothing_is_revived_where_every_code_is_used() -> None:
 
 def test_a_reload_never_starts_k_means_again(tmp_path: Path) -> None:
     config = GraphRQVAEConfig(
-        num_users=3, num_items=20, feature_dims={}, num_levels=2, codebook_size=4, dim=6, latent_dim=3
+        num_items=20,
+        feature_dims={},
+        num_levels=2,
+        codebook_size=4,
+        ordered_history=False,
+        max_history=4,
+        dim=6,
+        latent_dim=3,
     )
     torch.manual_seed(0)
     model, items = GraphRQVAE(config), torch.randn(20, 6)

@@ -116,30 +116,28 @@ def _interactions(lists: list[list[int]]) -> Interactions:
     return Interactions(users, np.array([item for items in lists for item in items], np.int64))
 
 
-MakeDataset = Callable[..., Dataset]
+def dataset_of(
+    train: list[list[int]], valid: list[list[int]], test: list[list[int]], *, num_items: int, has_time: bool = False
+) -> Dataset:
+    """A dataset in memory from lists of item rows, one per user."""
+    return Dataset(
+        name="made",
+        user_ids=tuple(map(user_id, range(len(train)))),
+        item_ids=tuple(map(item_id, range(num_items))),
+        titles=tuple(f"Title {row}" for row in range(num_items)),
+        categories=((),) * num_items,
+        features={},
+        train=_interactions(train),
+        valid=_interactions(valid),
+        test=_interactions(test),
+        has_time=has_time,
+    )
 
 
 @pytest.fixture(scope="session")
-def make_dataset() -> MakeDataset:
+def make_dataset() -> Callable[..., Dataset]:
     """A dataset in memory from lists of item rows, one per user: `train`, `valid`, `test`."""
-
-    def make(
-        train: list[list[int]], valid: list[list[int]], test: list[list[int]], *, num_items: int, has_time: bool = False
-    ) -> Dataset:
-        return Dataset(
-            name="made",
-            user_ids=tuple(map(user_id, range(len(train)))),
-            item_ids=tuple(map(item_id, range(num_items))),
-            titles=tuple(f"Title {row}" for row in range(num_items)),
-            categories=((),) * num_items,
-            features={},
-            train=_interactions(train),
-            valid=_interactions(valid),
-            test=_interactions(test),
-            has_time=has_time,
-        )
-
-    return make
+    return dataset_of
 
 
 class Ended(NamedTuple):

@@ -74,11 +74,12 @@ def quantizing_model(items: torch.Tensor) -> GraphRQVAE:
     torch.manual_seed(0)
     model = GraphRQVAE(
         GraphRQVAEConfig(
-            num_users=2,
             num_items=len(items),
             feature_dims={"text": 3},
             num_levels=SETTINGS.num_levels,
             codebook_size=SETTINGS.codebook_size,
+            ordered_history=False,
+            max_history=4,
             dim=items.shape[1],
             latent_dim=6,
         )

@@ -53,7 +53,13 @@ def test_it_comes_back_as_it_was_buffers_included(stem: Path) -> None:
 
 def test_tuples_and_tables_survive_the_json(tmp_path: Path) -> None:
     config = GraphRQVAEConfig(
-        num_users=2, num_items=3, feature_dims={"image": 4, "text": 2}, num_levels=2, codebook_size=4, dim=8
+        num_items=3,
+        feature_dims={"image": 4, "text": 2},
+        num_levels=2,
+        codebook_size=4,
+        ordered_history=True,
+        max_history=5,
+        dim=8,
     )
     save_checkpoint(GraphRQVAE(config), config, tmp_path / "graph")
     assert load_checkpoint(GraphRQVAE, GraphRQVAEConfig, tmp_path / "graph").config == config
