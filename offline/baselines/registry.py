@@ -76,6 +76,6 @@ REGISTRY: dict[str, Entry] = {
         unfit=_unfit_ease,
     ),
     "transitions": Entry(peer=Transitions, grid={"num_hops": (2, 1, 3)}, unfit=_needs_order),
-    "lightgcn": Entry(peer=LightGcn, unfit=_unfit_lightgcn),
+    "lightgcn": Entry(peer=LightGcn, grid={"initial_scale": (0.1, 0.01)}, unfit=_unfit_lightgcn),
     "sasrec": Entry(peer=SasRec, unfit=_unfit_sasrec),
 }
