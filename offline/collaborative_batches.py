@@ -117,7 +117,7 @@ class CollaborativeBatches:
         wanted, places = np.unique(targets, return_inverse=True)
         drawn = self._random.integers(self._num_items, size=self._max_candidates)
         drawn = drawn[~np.isin(drawn, wanted)]
-        stands_for = np.log((self._num_items - len(wanted)) / max(len(drawn), 1))
+        stands_for = np.log(max(self._num_items - len(wanted), 1) / max(len(drawn), 1))
         correction = np.concatenate([np.zeros(len(wanted)), np.full(len(drawn), stands_for)])
         rows = torch.from_numpy(np.concatenate([wanted, drawn]))
         return Candidates(rows, torch.from_numpy(correction).float()), torch.from_numpy(places.reshape(-1))
