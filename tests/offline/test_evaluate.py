@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
-from offline.artefacts import load_catalogue, load_generator
 from offline.dataset import Dataset
-from offline.evaluate import Rankings, dense_ranking, evaluate, popular_ranking, rank_users, write_predictions
+from offline.evaluate import Rankings, evaluate, popular_ranking, rank_users, write_predictions
 from offline.run_folder import RunFolder
 from offline.train import evaluate_run
 from service.decoder import Decoded
@@ -128,20 +126,6 @@ def test_popularity_counts_training_alone_and_leaves_out_the_history(make_datase
     made = make_dataset([[2, 1], [2, 0], [2, 1], []], [[3]] * 4, [[3], [0], [3], [4]], num_items=5, has_time=True)
     found = popular_ranking(made, np.arange(4), "test", num_items=4)
     assert found.tolist() == [[0, 4, -1, -1], [1, 4, -1, -1], [0, 4, -1, -1], [2, 1, 0, 4]]
-
-
-def test_dense_ranking_is_an_exhaustive_search(dataset: Dataset, run: RunFolder) -> None:
-    generator, vectors, users = load_generator(run), load_catalogue(run).items, np.array([0, 7, 31])
-    found = dense_ranking(generator, vectors, dataset, users, "test")
-    for row, user in enumerate(users):
-        history = dataset.histories("test").of(int(user))
-        newest_first = torch.from_numpy(history[::-1].copy())[None]
-        with torch.no_grad():
-            state = generator.encode(vectors[newest_first], newest_first >= 0).state[0]
-            scores = {item: float(generator.item_keys(vectors[item]) @ state) for item in range(dataset.num_items)}
-        expected = sorted(set(scores) - set(history.tolist()), key=lambda item: -scores[item])[:20]
-        assert [scores[item] for item in found[row]] == pytest.approx([scores[item] for item in expected], abs=1e-5)
-        assert len(set(found[row].tolist())) == 20
 
 
 def test_the_predictions_are_the_rankings(dataset: Dataset, run: RunFolder, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def short(recipe: Recipe, **graph: Any) -> Recipe:
 def train_shortly(dataset: Dataset, recipe: Recipe) -> tuple[Catalogue, torch.nn.Module]:
     torch.manual_seed(0)
     trained = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe)
-    rec_ids, space, _ = assign_rec_ids(trained.model, trained.items, dataset, recipe.rec_ids)
-    catalogue = Catalogue(build_trie(rec_ids, space), space, trained.users, trained.items)
+    rec_ids, space, _ = assign_rec_ids(trained.model, trained.quantized, dataset, recipe.rec_ids)
+    catalogue = Catalogue(build_trie(rec_ids, space), space, trained.vectors, trained.history_state)
     return catalogue, train_generator(dataset, catalogue, recipe)
 
 
