@@ -1,4 +1,7 @@
-"""The graph encoder's distribution over items, as token conditionals along the trie, against sums over leaves."""
+"""The teachers' distribution over items, and as token conditionals along the trie, against sums over leaves."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.trie_softmax import child_log_probs
+from offline.baselines.transitions import Transitions
+from offline.dataset import Dataset, Histories
 from offline.teacher import Teacher
 from offline.trie_tensors import trie_levels
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import Trie, build_trie
+from service.decoder import pad_histories
 
 NUM_USERS = 3
 SPACE = RecIdSpace(codebook_sizes=(3, 4), popularity_size=3)
@@ -26,8 +32,12 @@ def random_trie(num_items: int, seed: int) -> Trie:
     return build_trie(np.stack([packed // 12, packed // 3 % 4, packed % 3], axis=1).astype(np.int32), SPACE)
 
 
-def make_teacher(trie: Trie, temperature: float = 0.5) -> Teacher:
-    return Teacher(unit(NUM_USERS, 1), unit(trie.num_items, 2), trie, temperature)
+def make_teacher(trie: Trie, temperature: float = 0.5, **transitions: Any) -> Teacher:
+    return Teacher(unit(trie.num_items, 2), trie, temperature, **transitions)
+
+
+def states(count: int = NUM_USERS) -> Tensor:
+    return unit(count, 1)
 
 
 @settings(deadline=None, max_examples=40)
@@ -57,8 +67,8 @@ def test_child_probabilities_are_sums_over_the_leaves_below(num_items: int, seed
 
 def test_the_conditionals_along_a_path_multiply_to_the_items_probability() -> None:
     trie = random_trie(20, 5)
-    teacher, users = make_teacher(trie), torch.arange(NUM_USERS)
-    probabilities = teacher.probabilities(users, torch.full((NUM_USERS, 1), -1))
+    teacher = make_teacher(trie)
+    probabilities = teacher.probabilities(states(), torch.full((NUM_USERS, 1), -1))
     running = teacher.draw(probabilities, 1).running
     rec_ids, product = trie.rec_ids(), torch.ones(NUM_USERS, trie.num_items)
     for depth, level in enumerate(trie_levels(trie)):
@@ -73,8 +83,8 @@ def test_the_conditionals_along_a_path_multiply_to_the_items_probability() -> No
 def test_probabilities_are_a_softmax_of_the_cosine_without_the_history() -> None:
     trie = random_trie(9, 3)
     history = torch.tensor([[4, 0, -1], [-1, -1, -1]])
-    found = make_teacher(trie, temperature=0.25).probabilities(torch.tensor([2, 0]), history)
-    logits = (unit(NUM_USERS, 1)[[2, 0]] @ unit(9, 2).T / 0.25).exp()
+    found = make_teacher(trie, temperature=0.25).probabilities(states()[[2, 0]], history)
+    logits = (states()[[2, 0]] @ unit(9, 2).T / 0.25).exp()
     logits[0, [4, 0]] = 0
     torch.testing.assert_close(found, logits / logits.sum(1, keepdim=True))
     assert found[0, 0] == found[0, 4] == 0
@@ -106,8 +116,83 @@ def test_a_node_without_any_mass_gives_zeros_and_no_nan() -> None:
     assert found[0].sum(1).tolist() == [1.0, 0.0, 0.0]
 
 
-def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution() -> None:
-    teacher = make_teacher(random_trie(4, 0))
-    found = teacher.probabilities(torch.tensor([0, 1]), torch.tensor([[0, 1, 2, 3], [0, 1, 2, -1]]))
+@pytest.mark.parametrize("transition_weight", [0.0, 0.6])
+def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution(transition_weight: float) -> None:
+    teacher = make_teacher(
+        random_trie(4, 0), transitions=Followers(4, {0: {1: 1.0, 2: 3.0}}), transition_weight=transition_weight
+    )
+    found = teacher.probabilities(states(2), torch.tensor([[0, 1, 2, 3], [0, 1, 2, -1]]))
     np.testing.assert_allclose(found.numpy(), [[0.25] * 4, [0, 0, 0, 1]])
     assert teacher.draw(found, 6).leaves.shape == (2, 6)
+
+
+class Followers(Transitions):
+    """Transitions that are given: item to what follows it; every item of a history counts the same."""
+
+    def __init__(self, num_items: int, weights: dict[int, dict[int, float]]) -> None:
+        self.num_items = num_items
+        self.given = weights
+        self.asked: list[list[int]] = []
+
+    def scores(self, histories: Histories, users: np.ndarray) -> np.ndarray:
+        scores = np.zeros((len(users), self.num_items), np.float32)
+        for row, user in enumerate(users):
+            self.asked.append(histories.of(int(user)).tolist())
+            for item in histories.of(int(user)):
+                for other, weight in self.given.get(int(item), {}).items():
+                    scores[row, other] += weight
+        return scores
+
+
+FOLLOWERS = {5: {2: 3.0, 7: 1.0, 6: 4.0}, 6: {5: 9.0}}
+HISTORY = torch.tensor([[6, 5, -1], [4, -1, -1], [-1, -1, -1], [6, -1, -1]])
+
+
+def test_transitions_take_their_share_where_they_know_anything() -> None:
+    """Of history 5, 6: 2 follows with 3 and 7 with 1, what leads back into the history does not count."""
+    transitions, trie = Followers(12, FOLLOWERS), random_trie(12, 3)
+    found = make_teacher(trie, transitions=transitions, transition_weight=0.6).probabilities(states(4), HISTORY)
+    alone = make_teacher(trie).probabilities(states(4), HISTORY)
+    followers = torch.zeros(12)
+    followers[[2, 7]] = torch.tensor([0.75, 0.25])
+    torch.testing.assert_close(found[0], 0.4 * alone[0] + 0.6 * followers)
+    assert found[0, 6] == found[0, 5] == found[1, 4] == 0
+    # Nothing follows 4 or an empty history: the graph encoder alone.
+    torch.testing.assert_close(found[1:3], alone[1:3])
+    torch.testing.assert_close(found[3], 0.4 * alone[3] + 0.6 * torch.eye(12)[5])
+    torch.testing.assert_close(found.sum(1), torch.ones(4))
+    assert transitions.asked == [[5, 6], [4], [], [6]]  # oldest first
+
+
+def test_transitions_without_weight_are_not_asked() -> None:
+    transitions, trie = Followers(12, FOLLOWERS), random_trie(12, 3)
+    found = make_teacher(trie, transitions=transitions, transition_weight=0.0).probabilities(states(4), HISTORY)
+    assert torch.equal(found, make_teacher(trie).probabilities(states(4), HISTORY))
+    assert transitions.asked == []
+
+
+def test_what_follows_only_the_history_itself_is_nothing() -> None:
+    transitions, trie = Followers(12, {6: {5: 2.0}, 5: {6: 1.0}}), random_trie(12, 3)
+    history = torch.tensor([[5, 6]])
+    found = make_teacher(trie, transitions=transitions, transition_weight=1.0).probabilities(states(1), history)
+    torch.testing.assert_close(found, make_teacher(trie).probabilities(states(1), history))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), weight=st.sampled_from([0.0, 0.3, 1.0]))
+def test_real_transition_counts_by_loops(make_dataset: Callable[..., Dataset], seed: int, weight: float) -> None:
+    random, trie = np.random.default_rng(seed), random_trie(12, seed)
+    lists = [random.choice(12, random.integers(1, 8), replace=False).tolist() for _ in range(6)]
+    dataset = make_dataset(lists, [[]] * 6, [[]] * 6, num_items=12, has_time=True)
+    transitions = Transitions()
+    transitions.fit(dataset, seed=0)
+    teacher = make_teacher(trie, transitions=transitions, transition_weight=weight)
+    history = torch.from_numpy(pad_histories([np.array(items) for items in lists], 8))
+    found, alone = teacher.probabilities(states(6), history), make_teacher(trie).probabilities(states(6), history)
+    scores = transitions.scores(dataset.histories("valid"), np.arange(6))
+    for row, items in enumerate(lists):
+        left = [0.0 if item in items else float(scores[row, item]) for item in range(12)]
+        share = weight if sum(left) > 0 else 0.0
+        expected = [(1 - share) * float(alone[row, item]) + share * left[item] / (sum(left) or 1) for item in range(12)]
+        assert found[row].tolist() == pytest.approx(expected, abs=1e-5)
+        assert sum(expected) == pytest.approx(1, abs=1e-5)
