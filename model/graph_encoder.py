@@ -80,7 +80,8 @@ class GraphEncoder(nn.Module):
         num_items: N.
         dim: D.
         num_layers: propagation steps; 0 = the graph takes no part.
-        embedding_dropout: probability that an item goes without its free embeddings in a training pass.
+        embedding_dropout: probability that an item goes without its free embeddings in a training pass; 1 = there are
+            none.
     """
 
     def __init__(self, num_items: int, dim: int, num_layers: int, embedding_dropout: float) -> None:
@@ -98,6 +99,8 @@ class GraphEncoder(nn.Module):
         return graph.propagate(start, self.num_layers)
 
     def _dropped(self, embedding: Tensor) -> Tensor:
+        if self.embedding_dropout == 1:
+            return torch.zeros_like(embedding)  # no step has trained it
         if not self.training or self.embedding_dropout == 0:
             return embedding
         return embedding * (torch.rand_like(embedding[:, :1]) >= self.embedding_dropout)

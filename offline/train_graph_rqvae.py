@@ -144,7 +144,9 @@ def _new_model(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) ->
             dim=settings.dim,
             num_graph_layers=settings.num_layers,
             latent_dim=settings.latent_dim,
-            embedding_dropout=settings.embedding_dropout,
+            # Aligned content never meets an embedding, so there is nothing to get used to, and dropout costs quality.
+            embedding_dropout=0.0 if settings.content == "aligned" else settings.embedding_dropout,
+            history_dropout=settings.history_dropout,
             content="aligned" if settings.content == "aligned" else "fused",
             collaborative_loss=settings.collaborative_loss,
             temperature=settings.temperature,
@@ -158,10 +160,12 @@ def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: SetBatch 
     if isinstance(batch, SetBatch):
         states = set_states(vectors.contexts, batch.items, batch.starts)
     else:
-        dropout = config.embedding_dropout if model.training else 0.0
+        dropout = config.history_dropout if model.training else 0.0
         states = prefix_states(vectors.contexts, batch.items, model.log_recency, dropout)
         states = states.flatten(0, 1).index_select(0, batch.prefixes)
-    whole = len(candidates.rows) == len(vectors.keys)
+    # A sample may be as long as the catalogue, too.
+    num_items = len(vectors.keys)
+    whole = len(candidates.rows) == num_items and torch.equal(candidates.rows, torch.arange(num_items))
     keys = vectors.keys if whole else vectors.keys.index_select(0, candidates.rows)
     if config.collaborative_loss == "softmax":
         return softmax_loss(states, keys, candidates.correction, batch.targets, config.temperature)

@@ -145,9 +145,15 @@ def test_training_drops_whole_item_embeddings() -> None:
 
 
 def test_nothing_is_dropped_afterwards() -> None:
-    encoder = GraphEncoder(5, 8, num_layers=0, embedding_dropout=1.0)
-    zeros = torch.zeros(5, 8)
-    assert not any(part.any() for part in encoder.train()(ItemVectors(zeros, zeros), transitions()))
-    keys, contexts = encoder.eval()(ItemVectors(zeros, zeros), transitions())
+    encoder, zeros = GraphEncoder(5, 8, num_layers=0, embedding_dropout=0.99).eval(), torch.zeros(5, 8)
+    keys, contexts = encoder(ItemVectors(zeros, zeros), transitions())
     assert torch.equal(keys, encoder.key_embedding)
     assert torch.equal(contexts, encoder.context_embedding)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_embeddings_that_are_always_dropped_are_none(training: bool) -> None:
+    """Nothing ever trained them, so they must not speak up in the end."""
+    encoder, content = GraphEncoder(5, 8, num_layers=2, embedding_dropout=1.0).train(training), start()
+    for found, expected in zip(encoder(content, transitions()), transitions().propagate(content, 2), strict=True):
+        assert torch.equal(found, expected)
