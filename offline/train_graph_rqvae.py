@@ -64,7 +64,7 @@ def train_graph_rqvae(dataset: Dataset, features: dict[str, Tensor], recipe: Rec
         recipe: sizes and steps.
 
     Raises:
-        FloatingPointError: the loss became NaN or infinite.
+        FloatingPointError: the loss became NaN or infinite, or the keys too long to have a direction.
     """
     contents: tuple[Literal["choose", "fused", "aligned"], ...] = (recipe.graph.content,)
     if recipe.graph.content == "choose":
@@ -190,6 +190,8 @@ def _finish(model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: 
     model.eval()
     with torch.no_grad():
         keys, contexts = model.vectors(features, graph)
+    if not (keys.norm(dim=1) > 0).any():  # a cosine hides from the loss what explodes
+        raise FloatingPointError("the keys of the graph encoder are too long; lower its learning rate in the recipe")
     if model.config.content == "aligned" and features:
         keys = _align_content(model, features, keys)
     contexts = borrow_contexts(keys, contexts, model.has_interactions.flatten() > 0)

@@ -174,15 +174,25 @@ def test_collapsed_rec_ids_end_the_job_with_1(job, checkerboard: Path, tmp_path:
     assert "Traceback" not in ended.err
 
 
-def test_a_loss_that_is_not_finite_ends_the_job_with_1(job, checkerboard: Path, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("learning_rate", "message"),
+    [
+        (1e37, "error: the loss of the graph encoder became nan; lower its learning rate in the recipe"),
+        # A cosine hides it from the loss.
+        (1e30, "error: the keys of the graph encoder are too long; lower its learning rate in the recipe"),
+    ],
+)
+def test_a_training_that_explodes_ends_the_job_with_1(
+    job, checkerboard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learning_rate: float, message: str
+) -> None:
     def explosive(dataset, seed):
         recipe = tiny(dataset, seed)
-        return replace(recipe, graph=replace(recipe.graph, learning_rate=1e30))
+        return replace(recipe, graph=replace(recipe.graph, learning_rate=learning_rate, num_steps=5))
 
     monkeypatch.setitem(train_module.RECIPES, "tiny", explosive)
     ended = job("train", "--data", checkerboard, "--run", tmp_path / "run", "--recipe", "tiny")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err.splitlines()[-1].startswith("error: the loss of the graph encoder became nan")
+    assert ended.err.splitlines()[-1] == message
 
 
 def test_evaluate_takes_the_split_that_the_run_was_trained_with(

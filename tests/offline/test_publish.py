@@ -114,9 +114,10 @@ def test_the_gate_asks_the_decoder_itself(own_run: RunFolder) -> None:
         check_gate(own_run)
 
 
-def test_vectors_that_are_not_finite_are_named(own_run: RunFolder) -> None:
+@pytest.mark.parametrize("name", ["keys", "contexts"])
+def test_vectors_that_are_not_finite_are_named(own_run: RunFolder, name: str) -> None:
     arrays = own_run.load_arrays("rec_ids")
-    arrays["items"][3:5] = np.nan
+    arrays[name][3:5] = np.nan
     own_run.save_arrays("rec_ids", arrays)
     with pytest.raises(BadInputError, match="NaN or infinity in 2 of 60 rows, the first is row 3"):
         check_gate(own_run)
