@@ -7,7 +7,8 @@ Every variant is the full recipe with one thing changed; it is trained to the en
 result is appended to --out as one line of JSON when it is finished, and what stands there is not measured again, so the
 command can be stopped and repeated. Stages that a variant shares with the full recipe are copied from its run and not
 trained again. Runs are kept in the user's cache folder under a hash of the sources, or in --run-folder. Beam widths are
-scored on the run of the full recipe.
+scored on the run of the full recipe. A change of the recipe is noticed in --out, a change of the code is not: take
+another file then (every line has its commit).
 
 Without --data nothing is measured: --table and --plot show what --out holds. Prints one JSON object, or the table.
 Exit status 1 when a variant failed; its line says why, and the next call tries it again.

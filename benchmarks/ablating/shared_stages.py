@@ -15,7 +15,7 @@ STAGES = ("rec_ids", "generator")
 
 
 def adopt_stages(source: RunFolder, target: RunFolder, recipe: Recipe, data: Path) -> list[str]:
-    """Begin the run of `recipe` in `target` with what `source` has finished of it; returns the stages taken over.
+    """Begin the run of `recipe` in `target` with what `source` has finished of it; returns the stages in common.
 
     A target that has finished a stage itself keeps it. Neither run may be in work meanwhile.
 
@@ -25,14 +25,12 @@ def adopt_stages(source: RunFolder, target: RunFolder, recipe: Recipe, data: Pat
     with target.locked():
         target.begin(recipe, fingerprint(data), data.resolve().name)
         mine, theirs = target.read_json("run.json"), source.read_json("run.json")
-        adopted = []
         for stage in STAGES:
             if stage_inputs(stage, mine) != stage_inputs(stage, theirs) or stage in target.stage_seconds():
                 break
             if not _copy_stage(stage, source, target):
                 break
-            adopted.append(stage)
-        return adopted
+        return _in_common(source, target)
 
 
 def stage_inputs(stage: str, run: dict[str, Any]) -> list[Any]:
@@ -42,15 +40,22 @@ def stage_inputs(stage: str, run: dict[str, Any]) -> list[Any]:
     return [*inputs, recipe["generator"] if stage == "generator" else recipe["generator"]["max_history"]]
 
 
+def _in_common(source: RunFolder, target: RunFolder) -> list[str]:
+    """Stages that left the same files in the same time, this time or at a call before: nothing trained twice does."""
+    there, here = (_finished(run) for run in (source, target))
+    return [stage for stage in STAGES if stage in here and here[stage] == there.get(stage)]
+
+
+def _finished(run: RunFolder) -> dict[str, Any]:
+    return run.read_json("stages.json") if (run.folder / "stages.json").exists() else {}
+
+
 def _copy_stage(stage: str, source: RunFolder, target: RunFolder) -> bool:
     """Whether the source has the stage whole; then its files are copied and recorded."""
-    seconds = source.stage_seconds()
-    if stage not in seconds:
+    entry = _finished(source).get(stage)
+    if entry is None or not source.is_whole(stage, tuple(entry["sha256"])):
         return False
-    files = tuple(source.read_json("stages.json")[stage]["sha256"])
-    if not source.is_whole(stage, files):
-        return False
-    for file in files:
+    for file in entry["sha256"]:
         shutil.copyfile(source.folder / file, target.folder / file)
-    target.record(stage, files, seconds[stage])
+    target.record(stage, tuple(entry["sha256"]), entry["seconds"])
     return True

@@ -41,20 +41,31 @@ def _panel(axes: Axes, dataset: str, grouped: dict[str, list[Line]]) -> None:
             largest = max(largest, high)
             axes.barh(place + offset, mean, BAR_HEIGHT, color=colour, label=None if place else label)
             axes.plot([low, high], [place + offset] * 2, color="black", linewidth=1.2, solid_capstyle="butt")
-            text = f"{mean:.4f}".removeprefix("0")
-            axes.annotate(text, (high, place + offset), (4, 0), textcoords="offset points", va="center", fontsize=7)
+            _write(axes, f"{mean:.4f}".removeprefix("0"), high, place + offset)
         full = extent([line["lists"][row][METRIC] for line in grouped[FULL]])[1]
         axes.axvline(full, color=colour, linestyle="--", linewidth=1)
     _group_lines(axes, [lines[0]["group"] for lines in grouped.values()])
-    seeds = sorted({len(lines) for lines in grouped.values()})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     axes.set_yticks(range(len(grouped)), list(grouped), fontsize=9)
     axes.set_ylim(len(grouped) - 0.4, -0.6)
     axes.set_xlim(0, 1.12 * largest or 1.0)
-    axes.set_xlabel(f"{METRIC}, test split; black: smallest to largest of {counted} seed{'s' * (seeds[-1] > 1)}")
+    axes.set_xlabel(f"{METRIC}, test split; {_seeds([len(lines) for lines in grouped.values()])}")
     axes.set_title(dataset, fontsize=11)
     axes.grid(visible=True, axis="x", alpha=0.25)
     axes.set_axisbelow(True)
+
+
+def _write(axes: Axes, text: str, x: float, y: float) -> None:
+    """A number behind the end of a bar, legible where the line of the full recipe passes."""
+    behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=7, bbox=behind)
+
+
+def _seeds(counts: Sequence[int]) -> str:
+    fewest, most = min(counts), max(counts)
+    if most == 1:
+        return "one seed"
+    counted = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"{counted} seeds, black: smallest to largest"
 
 
 def _group_lines(axes: Axes, groups: Sequence[str]) -> None:

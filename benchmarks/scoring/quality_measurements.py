@@ -17,8 +17,8 @@ from offline.run_folder import RunFolder, fingerprint
 from offline.train import train
 
 PEAK_FILE = "peak_memory.json"
-SCORING_STAGES = ("metrics",)
-"""Stages of a run that score it, and are no training."""
+TRAINING_STAGES = ("rec_ids", "generator", "decoder")
+STAGES = (*TRAINING_STAGES, "metrics")
 
 
 def describe(data: Path) -> dict[str, Any]:
@@ -52,8 +52,9 @@ def measure_run(data: Path, recipe: str, seed: int, folder: Path) -> dict[str, A
     if not was_finished:
         run.write_json(PEAK_FILE, {"bytes": max(peak_bytes(), _recorded_peak(run) or 0)})
     figures = score_run(load_dataset(data, seed=seed), run)
-    stages = run.stage_seconds()
-    training = sum(seconds for name, seconds in stages.items() if name not in SCORING_STAGES)
+    seconds = run.stage_seconds()
+    stages = {name: seconds[name] for name in STAGES}
+    training = sum(stages[name] for name in TRAINING_STAGES)
     return {
         **asdict(figures),
         "rec_ids": run.read_json("rec_ids.json")["report"],
