@@ -175,24 +175,23 @@ def test_collapsed_rec_ids_end_the_job_with_1(job, checkerboard: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("learning_rate", "message"),
+    ("change", "message"),
     [
-        (1e37, "error: the loss of the graph encoder became nan; lower its learning rate in the recipe"),
-        # A cosine hides it from the loss.
-        (1e30, "error: the keys of the graph encoder are too long; lower its learning rate in the recipe"),
+        ({"temperature": 0.0}, "the loss of the graph encoder became nan"),
+        ({"learning_rate": 1e30}, "the keys of the graph encoder are too long"),  # a cosine hides it from the loss
     ],
 )
 def test_a_training_that_explodes_ends_the_job_with_1(
-    job, checkerboard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learning_rate: float, message: str
+    job, checkerboard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, float], message: str
 ) -> None:
     def explosive(dataset, seed):
         recipe = tiny(dataset, seed)
-        return replace(recipe, graph=replace(recipe.graph, learning_rate=learning_rate, num_steps=5))
+        return replace(recipe, graph=replace(recipe.graph, num_steps=5, **change))
 
     monkeypatch.setitem(train_module.RECIPES, "tiny", explosive)
     ended = job("train", "--data", checkerboard, "--run", tmp_path / "run", "--recipe", "tiny")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err.splitlines()[-1] == message
+    assert ended.err.splitlines()[-1] == f"error: {message}; lower its learning rate in the recipe"
 
 
 def test_evaluate_takes_the_split_that_the_run_was_trained_with(
