@@ -40,18 +40,24 @@ def random_dataset(make_dataset: Callable[..., Dataset], num_items: int, **optio
     return make_dataset(lists, [[]] * 30, [[]] * 30, num_items=num_items, **options)
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "standard"])
+@pytest.mark.parametrize("has_time", [False, True])
+@pytest.mark.parametrize("recipe", ["tiny", "standard", "paper"])
 @pytest.mark.parametrize("num_items", [1, 2, 5, 12, 20, 40])
-def test_a_few_items_are_enough(make_dataset: Callable[..., Dataset], num_items: int, recipe: str) -> None:
-    dataset = random_dataset(make_dataset, num_items)
+def test_a_few_items_are_enough(
+    make_dataset: Callable[..., Dataset], num_items: int, recipe: str, has_time: bool
+) -> None:
+    dataset = random_dataset(make_dataset, num_items, has_time=has_time)
     catalogue, _ = train_shortly(dataset, short(RECIPES[recipe](dataset, 0)))
     assert catalogue.trie.num_items == num_items
 
 
-@pytest.mark.parametrize("form", [{"quantization": "two_stage"}, {"quantization": "joint"}])
+@pytest.mark.parametrize("form", [{"quantization": "two_stage"}, {"quantization": "joint"}, {"content": "aligned"}])
 @pytest.mark.parametrize("loss", ["softmax", "bpr"])
-def test_every_form_of_training_runs(make_dataset: Callable[..., Dataset], form: dict[str, str], loss: str) -> None:
-    dataset = random_dataset(make_dataset, 40)
+@pytest.mark.parametrize("has_time", [False, True])
+def test_every_form_of_training_runs(
+    make_dataset: Callable[..., Dataset], form: dict[str, str], loss: str, has_time: bool
+) -> None:
+    dataset = random_dataset(make_dataset, 40, has_time=has_time)
     catalogue, generator = train_shortly(dataset, short(RECIPES["tiny"](dataset, 0), collaborative_loss=loss, **form))
     assert torch.isfinite(catalogue.items).all()
     assert all(torch.isfinite(weight).all() for weight in generator.parameters())
