@@ -8,7 +8,8 @@ result is appended to --out as one line of JSON when it is finished, and what st
 command can be stopped and repeated. Stages that a variant shares with the full recipe are copied from its run and not
 trained again. Runs are kept in the user's cache folder under a hash of the sources, or in --run-folder. Beam widths are
 scored on the run of the full recipe. A change of the recipe is noticed in --out, a change of the code is not: take
-another file then (every line has its commit).
+another file then. Every line has its commit and a hash of the sources; processes are started for every run, so study a
+checkout that nobody edits meanwhile (`git worktree add`).
 
 Without --data nothing is measured: --table and --plot show what --out holds. Prints one JSON object, or the table.
 Exit status 1 when a variant failed; its line says why, and the next call tries it again.

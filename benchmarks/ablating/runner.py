@@ -13,7 +13,7 @@ from benchmarks.ablating.results import Line, Results
 from benchmarks.ablating.shared_stages import adopt_stages
 from benchmarks.ablating.variants import FULL, Variant, variants_of
 from benchmarks.scoring.isolated import isolated
-from benchmarks.scoring.provenance import WorkFolder, commit
+from benchmarks.scoring.provenance import WorkFolder, sources
 from benchmarks.scoring.run_figures import score_run
 from offline import progress
 from offline.baselines.memory import peak_bytes
@@ -122,7 +122,7 @@ def _question(data: Path, variant: Variant, full: Recipe, about: Line, work: Wor
 
 
 def _answer(question: Question) -> Line:
-    stamp = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
+    stamp = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **sources()}
     started = time.monotonic()
     source = None if question.variant.name == FULL else question.full_folder
     try:

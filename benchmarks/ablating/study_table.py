@@ -40,8 +40,11 @@ def _dataset(lines: Sequence[Line], dataset: str) -> str:
     grouped = by_variant(lines, dataset)
     rows = [_row(name, found, grouped[FULL]) for name, found in grouped.items()]
     used = [line for found in grouped.values() for line in found]
-    commits, bases = (sorted({line[field] for line in used}) for field in ("commit", "base"))
-    return f"### {dataset}\n\nRecipe {', '.join(bases)}; commits {', '.join(commits)}.\n\n{table(HEAD, rows)}"
+    bases, commits, states = (sorted({line[field] for line in used}) for field in ("base", "commit", "sources_sha256"))
+    heading = f"### {dataset}\n\nRecipe {', '.join(bases)}; commits {', '.join(commits)}."
+    if len(states) > 1:
+        heading += f" Made by {len(states)} different states of the sources: compare with care."
+    return f"{heading}\n\n{table(HEAD, rows)}"
 
 
 def _row(name: str, lines: Sequence[Line], full: Sequence[Line]) -> list[str]:

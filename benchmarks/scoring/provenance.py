@@ -80,6 +80,11 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
+def sources() -> dict[str, str]:
+    """The commit, and a hash of what a run is made by: a tree that is being edited has one commit and many states."""
+    return {"commit": commit(), "sources_sha256": sources_digest(RUN_SOURCES)}
+
+
 def machine() -> dict[str, Any]:
     """Cores, how busy they are, threads that were asked for, and versions."""
     installed = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.scoring.isolated import isolated
 from benchmarks.scoring.over_seeds import Spread, spread, spreads
-from benchmarks.scoring.provenance import WorkFolder, commit, machine
+from benchmarks.scoring.provenance import WorkFolder, machine, sources
 from benchmarks.scoring.quality_bars import judge
 from benchmarks.scoring.quality_measurements import describe, measure_peer, measure_run
 from offline import progress
@@ -48,7 +48,7 @@ def quality(plan: Plan) -> Json:
     """
     _require_known("recipe", [plan.recipe], RECIPES)
     _require_known("peer", plan.peers, REGISTRY)
-    about = {"benchmark": "quality", "recipe": plan.recipe, "seeds": list(plan.seeds), "commit": commit()}
+    about = {"benchmark": "quality", "recipe": plan.recipe, "seeds": list(plan.seeds), **sources()}
     datasets = [_dataset(data, plan) for data in plan.data]
     return {**about, "machine": machine(), "datasets": {each["dataset"]["name"]: each for each in datasets}}
 

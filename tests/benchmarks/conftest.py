@@ -50,7 +50,7 @@ def make_line() -> Callable[..., Line]:
     def make(variant: str, value: float, **changes: Any) -> Line:
         about = {"variant": variant, "group": "" if variant == "full" else "graph", "dataset": "made", "seed": 0}
         about |= {"dataset_sha256": "d", "base": "standard", "base_sha256": "b", "recipe_sha256": variant}
-        return {**about, **run_of(value), "commit": "c1", "date": "2026-11-21", **changes}
+        return {**about, **run_of(value), "commit": "c1", "sources_sha256": "s1", "date": "2026-11-21", **changes}
 
     return make
 

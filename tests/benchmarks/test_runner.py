@@ -90,7 +90,15 @@ def test_a_line_says_what_was_asked_and_found(shop: Path, tmp_path: Path, calls:
     assert line["differences"] == {"graph.num_layers": [2, 0]}
     assert line["lists"]["served"]["ndcg@20"] == 0.3
     assert line["base"] == "tiny"
-    assert {"seconds", "date", "commit", "base_sha256", "recipe_sha256", "dataset_sha256"} <= line.keys()
+    assert {
+        "seconds",
+        "date",
+        "commit",
+        "sources_sha256",
+        "base_sha256",
+        "recipe_sha256",
+        "dataset_sha256",
+    } <= line.keys()
 
 
 def test_a_group_names_all_of_its_variants(shop: Path, tmp_path: Path, calls: list[Call]) -> None:

@@ -38,6 +38,14 @@ def test_a_row_has_means_deviations_and_the_distance_to_the_full_recipe(lines: l
     assert "commits c1" in table
 
 
+def test_results_of_sources_that_were_edited_meanwhile_are_marked(make_line: MakeLine) -> None:
+    lines = [make_line("full", 0.3), make_line("without graph", 0.2)]
+    assert "states of the sources" not in as_markdown(lines)
+    assert "Made by 2 different states of the sources" in as_markdown(
+        [*lines, make_line("a", 0.2, sources_sha256="s2")]
+    )
+
+
 def test_only_seeds_that_both_have_are_compared(make_line: MakeLine) -> None:
     full = [make_line("full", 0.3, seed=0), make_line("full", 0.5, seed=1)]
     assert delta([make_line("without graph", 0.4, seed=1)], full, "served") == pytest.approx(-0.1)
