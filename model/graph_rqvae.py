@@ -26,6 +26,8 @@ class GraphRQVAEConfig:
         max_history: slots with a weight for recency of their own.
         content: "fused" = items start from content plus a free embedding; "aligned" = from the embedding alone; the
             content learns to predict their keys, and stands in for them where an item has no interactions.
+        embedding_dropout: probability that an item goes without its free embeddings in a training pass.
+        history_dropout: probability that an item is left out of a prefix in training, in ordered histories.
         collaborative_loss: "softmax" (cosine, model.collaborative) or "bpr" as in the paper.
         temperature: of the cosine softmax.
         commitment_weight: β of the commitment loss.
@@ -41,6 +43,7 @@ class GraphRQVAEConfig:
     num_graph_layers: int = 2
     latent_dim: int = 32
     embedding_dropout: float = 0.1
+    history_dropout: float = 0.1
     content: Literal["fused", "aligned"] = "fused"
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
     temperature: float = 0.2

@@ -40,7 +40,7 @@ RecipeName = Annotated[
     Literal["tiny", "standard", "paper"],
     typer.Option(
         "--recipe",
-        help="tiny: small sizes, about a minute. standard: sizes follow the data, minutes. paper: as MMGRec was published.",
+        help="tiny: small sizes, a minute. standard: sizes follow the data, minutes. paper: MMGRec as published.",
     ),
 ]
 

@@ -1,5 +1,6 @@
 """The training interactions as the graphs that the Graph RQ-VAE propagates over."""
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,7 +35,7 @@ def interaction_graph(dataset: Dataset) -> InteractionGraph:
     to_users = _normalised(users, items, np.ones(len(pairs)), (dataset.num_users, dataset.num_items))
     degrees = np.bincount(items, minlength=dataset.num_items)
     item_scale = torch.from_numpy(1.0 / np.sqrt(np.maximum(degrees, 1))).float().unsqueeze(1)
-    return InteractionGraph(to_users, to_users.t().coalesce(), item_scale)
+    return InteractionGraph(to_users, to_users.t().to_sparse_csr(), item_scale)
 
 
 def transition_graph(dataset: Dataset) -> TransitionGraph:
@@ -42,7 +43,7 @@ def transition_graph(dataset: Dataset) -> TransitionGraph:
     parts = list(_transitions(dataset.histories("valid")))
     earlier, later, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     to_earlier = _normalised(earlier, later, weights, (dataset.num_items, dataset.num_items))
-    return TransitionGraph(to_earlier, to_earlier.t().coalesce())
+    return TransitionGraph(to_earlier, to_earlier.t().to_sparse_csr())
 
 
 def _transitions(histories: Histories) -> Iterator[tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]]:
@@ -59,9 +60,10 @@ def _transitions(histories: Histories) -> Iterator[tuple[Int64Array, Int64Array,
 def _normalised(
     rows: Int64Array, columns: Int64Array, weights: npt.NDArray[np.float64], shape: tuple[int, int]
 ) -> Tensor:
-    """Sparse COO of the edges, those that occur twice added up, normalised by `1 / √(row sum · column sum)`."""
+    """Sparse CSR of the edges, those that occur twice added up, normalised by `1 / √(row sum · column sum)`."""
     row_sums = np.bincount(rows, weights, minlength=shape[0])
     column_sums = np.bincount(columns, weights, minlength=shape[1])
     values = (weights / np.sqrt(row_sums[rows] * column_sums[columns])).astype(np.float32)
     indices = torch.from_numpy(np.stack([rows, columns]))
-    return torch.sparse_coo_tensor(indices, torch.from_numpy(values), shape, check_invariants=True).coalesce()
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+    return torch.sparse_coo_tensor(indices, torch.from_numpy(values), shape, check_invariants=True).to_sparse_csr()

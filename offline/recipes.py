@@ -14,6 +14,8 @@ class GraphSettings:
     Attributes:
         num_steps: optimiser steps on the collaborative loss; the quantizer takes part in the last half ("joint").
         num_quantizer_steps: steps of the quantizer on frozen keys afterwards.
+        embedding_dropout: how often an item goes without its free embeddings, where content is fused with them.
+        history_dropout: how often an item is left out of a prefix, with time only.
         max_candidates: items that the softmax runs over; a larger catalogue is sampled.
         content: "fused", "aligned" (model.graph_rqvae), or "choose": both are trained and validation decides.
         quantization: "joint" trains graph and quantizer together, "two_stage" one after the other.
@@ -31,6 +33,7 @@ class GraphSettings:
     learning_rate: float = 0.005
     temperature: float = 0.2
     embedding_dropout: float = 0.1
+    history_dropout: float = 0.1
     max_candidates: int = 32768
     content: Literal["choose", "fused", "aligned"] = "choose"
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
