@@ -3,8 +3,9 @@
 The multiply-adds follow from the architecture (model/generator.py, attention.py, beam_decoder.py), never from an
 exported graph, so waste in the graph shows. Only products count: norms, softmaxes, gathers, TopK and the trie are free.
 
-Letters: H = history, S = H + 1 slots, D = width, F = columns of an item vector, U = feed-forward width, W = beams,
-V = vocabulary of a level. The number of heads does not matter: A heads of width D / A cost what one of width D does.
+Letters: H = history, S = H + 1 slots, D = width, F = columns of an item vector (half key, half context), U =
+feed-forward width, W = beams, V = vocabulary of a level. The number of heads does not matter: A heads of width D / A
+cost what one of width D does. The attention is the relation-aware one.
 """
 
 from model.generator import GeneratorConfig
@@ -19,7 +20,7 @@ def multiply_adds(config: GeneratorConfig, *, history: int, beam_width: int) -> 
         beam_width: beams.
 
     Returns:
-        `encoder`, `decoder`, `dense` and their sum, `total`.
+        `encoder`, `decoder`, `tokens`, `dense` and their sum, `total`.
     """
     parts = {
         "encoder": _encoder(config, history),
@@ -27,8 +28,10 @@ def multiply_adds(config: GeneratorConfig, *, history: int, beam_width: int) -> 
             (beam_width if level else 1) * _prefix(config, history + 1, level, vocabulary)
             for level, vocabulary in enumerate(config.vocabulary_sizes)
         ),
-        # Item head of every beam's item, and its product with the history state.
-        "dense": beam_width * (config.vector_dim**2 + config.vector_dim),
+        # The history state with the keys of all tokens, once per request and level, whatever the beams.
+        "tokens": config.vector_dim // 2 * sum(config.vocabulary_sizes),
+        # The history state with the key of every beam's item.
+        "dense": beam_width * config.vector_dim // 2,
     }
     return {**parts, "total": sum(parts.values())}
 
@@ -42,10 +45,10 @@ def _encoder(config: GeneratorConfig, history: int) -> int:
     feedforward = 2 * slots * dim * config.feedforward_dim
     layers = config.num_encoder_layers * (projections + gate + attention + out + feedforward)
     item_projection = history * config.vector_dim * dim
-    user_projection = dim**2
-    state_head = 2 * dim * config.vector_dim
+    state = history * config.vector_dim // 2  # a weighted sum of contexts
+    state_slot = user_projection = config.vector_dim // 2 * dim
     cross = config.num_decoder_layers * 2 * slots * dim**2  # keys and values, once per request
-    return item_projection + user_projection + layers + state_head + cross
+    return item_projection + state + state_slot + user_projection + layers + cross
 
 
 def _prefix(config: GeneratorConfig, slots: int, level: int, vocabulary: int) -> int:

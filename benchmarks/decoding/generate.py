@@ -35,7 +35,7 @@ class T5Generator:
         self.model: Any = _t5(feedforward_dim)
         offsets = FIRST_CODE + np.cumsum((0, *SETTINGS.space.vocabulary_sizes[:-1]))
         self._tokens = torch.from_numpy(catalogue.rec_ids + offsets)
-        self._vectors = torch.from_numpy(catalogue.item_vectors)
+        self._vectors = torch.from_numpy(catalogue.item_vectors[:, : CONFIG.dim])
         self._trie: dict[int, Any] = {}
         for tokens in self._tokens.tolist():
             node = self._trie
@@ -48,7 +48,8 @@ class T5Generator:
         Args:
             batches: item rows, none empty.
             beam_width: beams, all of them returned.
-            as_tokens: the history as its Rec-IDs' tokens; else as one row of `inputs_embeds` per item.
+            as_tokens: the history as its Rec-IDs' tokens; else as one row of `inputs_embeds` per item,
+                made of as much of its vector as the model is wide.
         """
         stream: Iterator[Int64Array] = cycle(batches)
 

@@ -103,14 +103,14 @@ def _beam_search(seed: int) -> bytes:
 
 
 class _HistoryState(nn.Module):
-    """The front half of the decoder: item rows to the history state."""
+    """The front of the decoder: item rows to the history state."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, history: Tensor, item_vectors: Tensor) -> Tensor:
-        """int64 [B, H] with -1 for an empty slot, [N, F] to [B, F], unit norm."""
+        """int64 [B, H] with -1 for an empty slot, [N, F] to [B, F / 2], unit norm."""
         return self.generator.encode(F.embedding(history.clamp(min=0), item_vectors), history >= 0).state
 
 

@@ -1,4 +1,7 @@
-"""Embed-and-retrieve with the decoder's own encoder in front: history state, then the nearest item keys by faiss."""
+"""Embed-and-retrieve with the decoder's own vectors: history state, then the nearest item keys by faiss.
+
+The state is a weighted sum of contexts, so next to nothing stands in front of the search: no Transformer runs.
+"""
 
 import time
 from itertools import cycle
@@ -23,10 +26,10 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class HistoryEncoder:
-    """The encoder alone on one thread of onnxruntime, item vectors bound once.
+    """The history state alone on one thread of onnxruntime, item vectors bound once.
 
     Args:
-        onnx: the exported encoder.
+        onnx: the exported history state.
         item_vectors: float32 [N, F].
     """
 
@@ -37,7 +40,7 @@ class HistoryEncoder:
         self._binding.bind_ortvalue_input("item_vectors", self._vectors)
 
     def states(self, histories: Int64Array) -> FloatArray:
-        """History states [B, F] of item rows [B, H]."""
+        """History states [B, F / 2] of item rows [B, H]."""
         self._binding.bind_cpu_input("history", histories)
         self._binding.bind_output("state", "cpu")
         self._session.run_with_iobinding(self._binding)
@@ -47,8 +50,8 @@ class HistoryEncoder:
 
 @torch.no_grad()
 def item_keys(generator: Generator, catalogue: Catalogue) -> FloatArray:
-    """What the dense term compares a history state with: float32 [N, F]."""
-    keys = np.empty_like(catalogue.item_vectors)
+    """What the dense term compares a history state with: float32 [N, F / 2]."""
+    keys = np.empty((catalogue.num_items, CONFIG.vector_dim // 2), np.float32)
     for first in range(0, len(keys), VECTOR_CHUNK):
         rows = slice(first, first + VECTOR_CHUNK)
         keys[rows] = generator.item_keys(torch.from_numpy(catalogue.item_vectors[rows])).numpy()
@@ -71,11 +74,11 @@ class Indexes:
 
     def __init__(self, generator: Generator, catalogue: Catalogue, *, with_hnsw: bool) -> None:
         keys = item_keys(generator, catalogue)
-        self.flat: Any = faiss.IndexFlatIP(CONFIG.vector_dim)
+        self.flat: Any = faiss.IndexFlatIP(CONFIG.vector_dim // 2)
         self.flat.add(keys)
         self.hnsw: Any = None
         if with_hnsw:
-            self.hnsw = faiss.IndexHNSWFlat(CONFIG.vector_dim, LINKS, faiss.METRIC_INNER_PRODUCT)
+            self.hnsw = faiss.IndexHNSWFlat(CONFIG.vector_dim // 2, LINKS, faiss.METRIC_INNER_PRODUCT)
             self.hnsw.hnsw.efSearch = SEARCHED
             started = time.perf_counter()
             self.hnsw.add(keys)
