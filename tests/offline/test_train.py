@@ -152,6 +152,19 @@ def test_features_of_the_dataset_come_first(dataset: Dataset, capsys: pytest.Cap
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("left_out", "kept"), [((), {"image", "text"}), (("image",), {"text"}), (("text", "image"), set())]
+)
+def test_modalities_can_be_left_out(
+    dataset: Dataset, left_out: tuple[str, ...], kept: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without any of them there is no text instead: what is left out is left out."""
+    recipe = tiny(dataset, 0)
+    recipe = replace(recipe, graph=replace(recipe.graph, without_modalities=left_out))
+    assert item_features(dataset, recipe).keys() == kept
+    assert capsys.readouterr().err == ""
+
+
 def test_another_recipe_of_ones_own_is_another_run(trained, own_run: RunFolder) -> None:
     dataset = load_dataset(trained[0])
     with pytest.raises(BadInputError, match="differs in"):

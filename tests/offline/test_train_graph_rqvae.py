@@ -201,6 +201,26 @@ def loss_of(trained: TrainedGraph, dataset: Dataset, max_candidates: int) -> tup
         return collaborative_loss(trained.model, vectors, batch).item(), batch.candidates
 
 
+@pytest.mark.parametrize(("history_dropout", "training"), [(0.0, True), (0.5, True), (0.5, False)])
+def test_items_are_left_out_of_prefixes_in_training_alone(history_dropout: float, training: bool) -> None:
+    dataset = world(has_time=True)
+    trained = trained_with(dataset, features(), content="aligned", history_dropout=history_dropout)
+    trained.model.train(training)
+    losses = [loss_of(trained, dataset, max_candidates=NUM_ITEMS)[0] for _ in range(2)]
+    assert (losses[0] == losses[1]) == (history_dropout == 0 or not training)
+
+
+def test_embeddings_are_dropped_where_content_can_stand_in_for_them() -> None:
+    """Aligned content never meets one."""
+    dropped = {
+        content: trained_with(
+            world(), features(), content=content, embedding_dropout=0.3
+        ).model.config.embedding_dropout
+        for content in ("fused", "aligned")
+    }
+    assert dropped == {"fused": 0.3, "aligned": 0.0}
+
+
 @pytest.mark.parametrize("has_time", [False, True])
 def test_a_sample_as_large_as_the_catalogue_is_still_a_sample(has_time: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wanted and drawn items may be as many as there are items, in another order and some of them twice."""
