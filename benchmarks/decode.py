@@ -8,7 +8,7 @@ which bars of the issue are met; the exit status does not, as a busy machine wou
 
 --quick takes less than a minute on a quiet machine. It leaves out the catalogue of 10 million items, most of the grid
 of batch and beam width, and HNSW beyond 10,000 items. The full run builds HNSW up to 100,000 items: a million take
-one core minutes. It needs 10 GB of memory, --quick 3 GB.
+one core minutes. It needs 16 GB of memory, --quick 4 GB.
 """
 
 import argparse
