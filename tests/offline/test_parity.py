@@ -28,6 +28,15 @@ def test_ties_may_change_places() -> None:
     assert compare(LEAVES, close, np.array([[3, 2, 1, -1]]), close).same_lists == 1
 
 
+def test_ties_of_long_scores_may_change_places_as_far_as_float32_can_tell() -> None:
+    """Seen on lastfm-2k with a dense weight of 80."""
+    one = np.array([[30.0, 27.470718, 27.470713, -2e9]], np.float32)
+    other = np.array([[30.0, 27.470705, 27.470703, -2e9]], np.float32)
+    assert compare(LEAVES, one, np.array([[3, 2, 1, -1]]), other).same_lists == 1
+    apart = np.array([[30.0, 27.4708, 27.4707, -2e9]], np.float32)
+    assert compare(LEAVES, one, np.array([[3, 2, 1, -1]]), apart).same_lists == 0
+
+
 def test_other_places_and_other_items_are_not_the_same() -> None:
     swapped = compare(LEAVES, SCORE, np.array([[3, 2, 1, -1]]), SCORE)
     assert (swapped.same_lists, swapped.max_score_difference) == (0, 1.0)
