@@ -91,7 +91,7 @@ class GeneratorSettings:
     weight_decay: float = 0.01
     teacher_weight: float = 0.95
     teacher_temperature: float = 0.12
-    transition_weights: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7)
+    transition_weights: tuple[float, ...] = (0.0, 0.2, 0.4)
     attention: Literal["relation", "absolute", "plain"] = "relation"
 
 
