@@ -14,7 +14,7 @@ F = columns of an item vector, V = vocabulary of a level.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,8 @@ class GeneratorConfig:
             raise ValueError(
                 f"vector_dim={self.vector_dim} is odd; an item vector is a key and a context of equal length"
             )
+        if self.attention not in get_args(Attention):
+            raise ValueError(f"attention={self.attention!r} is none of {get_args(Attention)}")
         if self.dim % self.num_heads:
             raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads}")
         if min(*self.vocabulary_sizes, self.vector_dim, self.max_history, self.num_encoder_layers) < 1:

@@ -1,5 +1,7 @@
 """Exhaustive search with the dense term alone: what the beam is held against, and what chooses a graph encoder."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,7 +15,9 @@ from service.decoder import pad_histories
 
 IntArray = npt.NDArray[np.int64]
 
-BATCH_USERS = 256
+BATCH_SCORES = 2**26
+"""Scores computed at a time; a larger catalogue takes fewer users at a time."""
+
 QUALITY_USERS = 4000
 """Users that a choice by validation looks at, at most."""
 
@@ -29,8 +33,7 @@ def dense_ranking(
 ) -> IntArray:
     """The items of the highest cosine that each user does not have yet: int64 [U, length], -1 where there are fewer."""
     histories, parts = dataset.histories(split), [np.empty((0, length), np.int64)]
-    for start in range(0, len(users), BATCH_USERS):
-        batch = users[start : start + BATCH_USERS]
+    for batch in user_batches(users, dataset.num_items):
         rows = [histories.of(int(user)) for user in batch]
         padded = torch.from_numpy(pad_histories(rows, len(history_state.recency)))
         state = history_state(vectors.contexts[padded.clamp(min=0)], (padded >= 0).float())
@@ -46,6 +49,13 @@ def dense_quality(history_state: HistoryState, vectors: ItemVectors, dataset: Da
     users = some_users(targets)
     found = ranking_metrics(dense_ranking(history_state, vectors, dataset, users, "valid"), users, targets, (20,))
     return found["recall@20"] + found["ndcg@20"]
+
+
+def user_batches(users: IntArray, num_items: int) -> Iterator[IntArray]:
+    """The users in pieces whose scores of all items stay within `BATCH_SCORES`, 256 users at most."""
+    size = max(1, min(256, BATCH_SCORES // num_items))
+    for start in range(0, len(users), size):
+        yield users[start : start + size]
 
 
 def some_users(targets: Histories) -> IntArray:

@@ -166,7 +166,8 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
             dropout=0.2,
             max_history=64,
             num_steps=max(800, 8 * (dataset.num_users // 64 + 1)),
-            batch_users=64,
+            # The teacher's distribution is dense in the catalogue: with millions of items fewer users share a batch.
+            batch_users=min(64, max(4, 2**26 // dataset.num_items)),
             num_targets=4,
             num_teacher_targets=4,
             learning_rate=3e-3,

@@ -17,6 +17,7 @@ from offline.dense_search import dense_ranking
 from offline.errors import BadInputError
 from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
+from offline.memory_needs import require_memory
 from offline.metrics import ranking_metrics
 from offline.parity import check_parity
 from offline.recipes import RECIPES, Recipe
@@ -50,6 +51,7 @@ def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -
     Raises:
         LockedError: another process trains in the folder; else like `train`.
     """
+    require_memory(dataset, recipe)
     with run.locked():
         run.begin(recipe, fingerprint(data), dataset.name)
         progress.say(
@@ -105,10 +107,18 @@ def require_same_dataset(run: RunFolder, data: Path) -> None:
 
 
 def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
-    """The dataset's features; without any, text vectors of titles and categories; without those, nothing."""
+    """The dataset's features; without any, text vectors of titles and categories; without those, nothing.
+
+    Raises:
+        BadInputError: the recipe leaves out a modality that the dataset does not have.
+    """
+    left_out = set(recipe.graph.without_modalities)
+    if unknown := left_out - dataset.features.keys():
+        raise BadInputError(
+            f"without_modalities names {sorted(unknown)}; {dataset.name} has {sorted(dataset.features)}"
+        )
     if dataset.features:
-        wanted = dataset.features.keys() - set(recipe.graph.without_modalities)
-        return {name: torch.from_numpy(values) for name, values in dataset.features.items() if name in wanted}
+        return {name: torch.from_numpy(values) for name, values in dataset.features.items() if name not in left_out}
     if not any(item_texts(dataset.titles, dataset.categories)):
         progress.say(f"{dataset.name} has no features/, titles or categories: learning from the interactions alone")
         return {}

@@ -11,7 +11,7 @@ from offline import progress
 from offline.artefacts import Catalogue
 from offline.baselines.transitions import Transitions
 from offline.dataset import Dataset
-from offline.dense_search import BATCH_USERS, first_unseen, some_users
+from offline.dense_search import first_unseen, some_users, user_batches
 from offline.metrics import ranking_metrics
 from offline.recipes import GeneratorSettings, Recipe
 from offline.teacher import Teacher
@@ -151,11 +151,11 @@ def teacher_quality(teacher: Teacher, catalogue: Catalogue, dataset: Dataset) ->
     """Validation recall@20 + ndcg@20 of the teacher's own ranking, over at most `QUALITY_USERS` users."""
     histories, targets = dataset.histories("valid"), dataset.targets("valid")
     users, parts = some_users(targets), []
-    for start in range(0, len(users), BATCH_USERS):
-        rows = [histories.of(int(user)) for user in users[start : start + BATCH_USERS]]
+    for batch in user_batches(users, dataset.num_items):
+        rows = [histories.of(int(user)) for user in batch]
         history = torch.from_numpy(pad_histories(rows, len(catalogue.history_state.recency)))
         state = catalogue.history_state(catalogue.vectors.contexts[history.clamp(min=0)], (history >= 0).float())
         order = teacher.probabilities(state, history).topk(min(20 + max(map(len, rows)), catalogue.trie.num_items))
-        parts.append(first_unseen(order.indices.numpy(), histories, users[start : start + BATCH_USERS], 20))
+        parts.append(first_unseen(order.indices.numpy(), histories, batch, 20))
     found = ranking_metrics(np.concatenate(parts), users, targets, (20,))
     return found["recall@20"] + found["ndcg@20"]

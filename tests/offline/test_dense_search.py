@@ -61,7 +61,7 @@ def test_dense_ranking_by_loops(
     batch_users: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dense_search, "BATCH_USERS", batch_users)
+    monkeypatch.setattr(dense_search, "BATCH_SCORES", batch_users * small.num_items)
     users = np.array([0, 1, 2, 4])
     for split in ("valid", "test"):
         found = dense_ranking(history_state, vectors, small, users, split, length)

@@ -1,0 +1,62 @@
+"""A training that cannot fit is refused before it starts, with figures that follow from the sizes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from offline import memory_needs
+from offline.dataset import load_dataset
+from offline.errors import BadInputError
+from offline.memory_needs import available_bytes, require_memory, training_bytes
+from offline.recipes import standard, tiny
+from offline.run_folder import RunFolder
+from offline.train import train
+
+
+def test_what_the_graph_encoder_needs_by_hand(checkerboard: Path) -> None:
+    dataset = load_dataset(checkerboard)
+    recipe = tiny(dataset, 0)
+    # Candidates cost nothing here, the generator less: 2 tables, 4 copies each, 2 + 1 layers with gradients.
+    recipe = replace(
+        recipe, graph=replace(recipe.graph, max_candidates=0), generator=replace(recipe.generator, batch_users=0)
+    )
+    table = dataset.num_items * recipe.graph.dim * 4
+    columns = sum(values.shape[1] for values in dataset.features.values())
+    expected = 2 * columns * dataset.num_items * 4 + 2 * 4 * table + 2 * 2 * 3 * table
+    assert training_bytes(dataset, recipe) == expected
+
+
+def test_more_items_need_more(checkerboard: Path) -> None:
+    dataset = load_dataset(checkerboard)
+    needs = []
+    for factor in (1, 10, 100):
+        larger = replace(dataset, item_ids=dataset.item_ids * factor)
+        needs.append(training_bytes(larger, standard(larger, 0)))
+    assert needs[0] < needs[1] < needs[2]
+
+
+def test_ten_million_items_are_refused_where_they_do_not_fit(
+    checkerboard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load_dataset(checkerboard)
+    huge = replace(dataset, item_ids=dataset.item_ids[:1] * 10_000_000)
+    monkeypatch.setattr(memory_needs, "available_bytes", lambda: 16 * 2**30)
+    with pytest.raises(BadInputError, match=r"10000000 items with recipe 'standard' need about \d\d.*16.0 GiB to give"):
+        require_memory(huge, standard(huge, 0))
+
+
+def test_the_job_asks_before_it_writes(checkerboard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_needs, "available_bytes", lambda: 1024)
+    with pytest.raises(BadInputError, match="GiB of memory"):
+        train(checkerboard, RunFolder(tmp_path / "run"), "tiny", 0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_this_machine_has_memory() -> None:
+    assert 2**28 < available_bytes() < 2**50
+
+
+def test_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory_needs, "MEMORY_INFO", tmp_path / "none")
+    assert available_bytes() > 2**28
