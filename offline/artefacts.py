@@ -1,6 +1,7 @@
 """What the stages of a run left, loaded again: catalogue, generator, settings, the decoder as it is served."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from service.decoder import BeamDecoder
 from service.onnx_session import DecoderError
 
 
-class Catalogue(NamedTuple):
+@dataclass(frozen=True)
+class Catalogue:
     """What the stage `rec_ids` left.
 
     Attributes:
@@ -33,7 +35,7 @@ class Catalogue(NamedTuple):
     vectors: ItemVectors
     history_state: HistoryState
 
-    @property
+    @cached_property
     def items(self) -> Tensor:
         """Item vectors as the decoder takes them: key and context side by side, [N, F]."""
         return torch.cat(self.vectors, dim=1)
@@ -86,14 +88,14 @@ def open_decoder(onnx: bytes, catalogue: Catalogue, settings: ModelSettings) -> 
     )
 
 
-def open_run_decoder(run: RunFolder) -> BeamDecoder:
-    """The decoder of a finished run.
+def open_run_decoder(run: RunFolder, catalogue: Catalogue | None = None) -> BeamDecoder:
+    """The decoder of a finished run; `catalogue` spares reading the run's again.
 
     Raises:
         BadInputError: the run has no finished decoder, or a damaged one.
     """
     run.require("decoder")
-    catalogue, settings = load_catalogue(run), load_settings(run)
+    catalogue, settings = catalogue or load_catalogue(run), load_settings(run)
     try:
         return open_decoder(run.decoder.read_bytes(), catalogue, settings)
     except (OSError, DecoderError) as error:

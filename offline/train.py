@@ -87,9 +87,9 @@ def write_metrics(dataset: Dataset, run: RunFolder) -> dict[str, float]:
 
 def evaluate_run(dataset: Dataset, run: RunFolder, split: HeldOutSplit) -> tuple[dict[str, float], Rankings]:
     """Metrics and rankings of the run's served artefact at its default beam width."""
-    decoder = open_run_decoder(run)
-    rankings = rank_users(decoder, dataset, split, beam_width=decoder.settings.beam_widths[0])
     catalogue = load_catalogue(run)
+    decoder = open_run_decoder(run, catalogue)
+    rankings = rank_users(decoder, dataset, split, beam_width=decoder.settings.beam_widths[0])
     dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, split)
     return evaluate(rankings, dataset, split, dense), rankings
 

@@ -16,6 +16,9 @@ from service.contract.decoder_graph import FILTER_SLOTS, ONLY_LISTED, allowed_na
 from service.contract.node_lists import NodeLists, pad_lists, starts_run
 from service.contract.trie import Trie
 
+DEFAULT_TABLE_BYTES = 64 * 2**20
+"""Device memory of category filters."""
+
 Int64Array = npt.NDArray[np.int64]
 
 MAX_FILTER_SLOTS = 64

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from service.buckets import Bucket, default_buckets
-from service.constraints import BatchConstraints, ConstraintBuilder, ItemFilter
+from service.constraints import DEFAULT_TABLE_BYTES, BatchConstraints, ConstraintBuilder, ItemFilter
 from service.contract.decoder_graph import (
     BEAM_SLOTS,
     HISTORY,
@@ -36,8 +36,6 @@ from service.onnx_session import (
 )
 
 Int64Array = npt.NDArray[np.int64]
-
-DEFAULT_TABLE_BYTES = 64 * 1024 * 1024
 
 
 class Decoded(NamedTuple):

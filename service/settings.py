@@ -9,6 +9,7 @@ import redis
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.constraints import DEFAULT_TABLE_BYTES
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.device import Device
@@ -57,7 +58,9 @@ class Settings(BaseSettings):
         default_factory=_default_threads, ge=1, le=1024, description="CPU threads of the decoder"
     )
     filter_table_bytes: int = Field(
-        default=64 * 2**20, ge=0, description="device memory of category filters; at least one filter always fits"
+        default=DEFAULT_TABLE_BYTES,
+        ge=0,
+        description="device memory of category filters; at least one filter always fits",
     )
     filter_cache_bytes: int = Field(
         default=256 * 2**20, ge=0, description="memory of counted category filters; at least one is always kept"

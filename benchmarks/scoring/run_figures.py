@@ -66,12 +66,12 @@ def score_run(dataset: Dataset, run: RunFolder, beam_width: int | None = None) -
     Raises:
         BadInputError: the run has no finished decoder, or a damaged one.
     """
-    decoder = open_run_decoder(run)
+    catalogue, targets = load_catalogue(run), dataset.targets("test")
+    decoder = open_run_decoder(run, catalogue)
     width = beam_width or decoder.settings.beam_widths[0]
     started = time.monotonic()
     rankings = at_least_as_wide(rank_users(decoder, dataset, "test", beam_width=width), LIST_LENGTH)
     seconds = time.monotonic() - started
-    catalogue, targets = load_catalogue(run), dataset.targets("test")
     dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, "test")
     found = evaluate(rankings, dataset, "test", dense)
     lists: dict[str, Figures] = {

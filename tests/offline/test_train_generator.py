@@ -158,7 +158,7 @@ def knowing_keys(catalogue: Catalogue) -> Catalogue:
     contexts = torch.stack([turned.cos(), turned.sin(), torch.zeros(NUM_ITEMS)], dim=1)
     history_state = HistoryState(3, MAX_HISTORY)
     history_state.fit(torch.tensor([1.0, 1e-3]), torch.ones(3))
-    return catalogue._replace(vectors=ItemVectors(keys, contexts), history_state=history_state)
+    return replace(catalogue, vectors=ItemVectors(keys, contexts), history_state=history_state)
 
 
 def share_of_transitions(teacher: Teacher) -> float:
@@ -171,7 +171,7 @@ def choose(dataset: Dataset, catalogue: Catalogue, *weights: float) -> float:
 
 
 def test_transitions_teach_where_validation_likes_them(catalogue: Catalogue) -> None:
-    away = catalogue._replace(vectors=catalogue.vectors._replace(keys=-knowing_keys(catalogue).vectors.keys))
+    away = replace(catalogue, vectors=catalogue.vectors._replace(keys=-knowing_keys(catalogue).vectors.keys))
     assert choose(cyclic(), away, 0.0, 0.9) == 0.9
 
 

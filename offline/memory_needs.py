@@ -1,0 +1,55 @@
+"""What a training will need in memory, said before it starts: a killed process says nothing."""
+
+import os
+from pathlib import Path
+
+from offline.dataset import Dataset
+from offline.errors import BadInputError
+from offline.recipes import Recipe
+
+FLOAT = 4
+"""Bytes of a float32."""
+
+TEACHER_BYTES = 40
+"""Bytes per item and history of a batch: logits, probabilities, the same by leaf, and their running sum in float64."""
+
+MEMORY_INFO = Path("/proc/meminfo")
+
+
+def require_memory(dataset: Dataset, recipe: Recipe) -> None:
+    """Refuse a training that cannot fit.
+
+    Raises:
+        BadInputError: it needs more than this machine has to give; names both and the cures.
+    """
+    needed, available = training_bytes(dataset, recipe), available_bytes()
+    if needed > available:
+        raise BadInputError(
+            f"{dataset.num_items} items with recipe {recipe.name!r} need about {needed / 2**30:.1f} GiB of memory to "
+            f"train, and this machine has {available / 2**30:.1f} GiB to give: leave out items that nobody has "
+            "interacted with, take a larger machine, or a recipe with a smaller dim or batch"
+        )
+
+
+def training_bytes(dataset: Dataset, recipe: Recipe) -> int:
+    """An estimate of the largest working set, in bytes: that of the graph encoder or that of the generator."""
+    num_items, graph = dataset.num_items, recipe.graph
+    vectors = 2 * num_items * graph.dim * FLOAT  # a key and a context for every item
+    # Weights, their gradients and the two moments of Adam; every layer with its gradient.
+    tables = 4 * vectors + 2 * (graph.num_layers + 1) * vectors
+    columns: int = sum(values.shape[1] for values in dataset.features.values())
+    features = 2 * columns * num_items * FLOAT
+    places = recipe.generator.max_history if dataset.has_time else 1
+    # Logits, their exponentials and two gradients.
+    softmax = 4 * graph.batch_users * places * min(num_items, graph.max_candidates) * FLOAT
+    teacher = recipe.generator.batch_users * num_items * TEACHER_BYTES
+    return features + max(tables + softmax, 2 * vectors + teacher)
+
+
+def available_bytes() -> int:
+    """Memory that this machine can give without swapping: all of it where the system does not tell."""
+    try:
+        lines = MEMORY_INFO.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
