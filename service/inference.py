@@ -1,7 +1,4 @@
-"""The one thread that decodes: the event loop stays free, and the decoder is never called twice at once.
-
-Requests that arrive together will share a batch here; until then each is a batch of one.
-"""
+"""The one thread that decodes: the event loop stays free, and the decoder is never called twice at once."""
 
 import asyncio
 from collections.abc import Callable

@@ -4,11 +4,13 @@ Knows nothing of HTTP. A request that nothing can be decoded for gets the popula
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from service.batching import MicroBatcher
 from service.category_filter import CategoryFilter
 from service.constraints import ItemFilter
 from service.decoder import Decoded
@@ -54,9 +56,10 @@ class Pick(NamedTuple):
 class Recommender:
     """Answers requests from a release and what Redis knows of the user."""
 
-    def __init__(self, histories: Histories, inference: InferenceThread, *, max_n: int) -> None:
+    def __init__(self, histories: Histories, inference: InferenceThread, *, max_n: int, max_batch: int) -> None:
         self._histories = histories
         self._inference = inference
+        self._batcher = MicroBatcher(inference, decode, max_batch=max_batch)
         self._max_n = max_n
 
     async def recommend(self, request: RecommendRequest, release: Release, *, request_id: str) -> RecommendResponse:
@@ -71,7 +74,7 @@ class Recommender:
         prepared = prepare(request, stored, release)
         reason = None if len(prepared.history) else _why_fallback(request, stored, degraded=degraded)
         if reason is None:
-            decoded = await self._inference.run(decode, release, prepared, beam_width)
+            decoded = await self._batcher.decode(release, prepared, beam_width)
             picks = resolve(decoded, release, request.n)
         else:
             picks = await self._inference.run(popular, release, prepared, request.n)
@@ -155,10 +158,11 @@ def _category_filter(conditions: CategoryConditions | None) -> CategoryFilter | 
     return None if wanted.is_empty else wanted
 
 
-def decode(release: Release, prepared: Prepared, beam_width: int) -> Decoded:
-    """Decode one request, on the inference thread: arrays [beam_width]."""
-    decoded = release.decoder.decode([prepared.history], [_item_filter(release, prepared)], beam_width=beam_width)
-    return Decoded(*(array[0] for array in decoded))
+def decode(release: Release, batch: Sequence[Prepared], beam_width: int) -> list[Decoded]:
+    """Decode requests in one run, on the inference thread: for each, arrays [beam_width]."""
+    filters = [_item_filter(release, prepared) for prepared in batch]
+    decoded = release.decoder.decode([prepared.history for prepared in batch], filters, beam_width=beam_width)
+    return [Decoded(*arrays) for arrays in zip(*decoded, strict=True)]
 
 
 def _item_filter(release: Release, prepared: Prepared) -> ItemFilter:

@@ -26,7 +26,9 @@ class Runtime:
         self._inference = InferenceThread()
         self._watching: asyncio.Task[None] | None = None
         self.watch = ReleaseWatch(self._connection, settings, decoder_factory, self._inference)
-        self.recommender = Recommender(Histories(self._connection), self._inference, max_n=settings.max_n)
+        self.recommender = Recommender(
+            Histories(self._connection), self._inference, max_n=settings.max_n, max_batch=settings.max_batch
+        )
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self.watch.run(), name="release-watch")

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     inference_threads: int = Field(
         default_factory=_default_threads, ge=1, le=1024, description="CPU threads of the decoder"
     )
+    max_batch: int = Field(default=32, ge=1, le=1024, description="most requests that share one run of the decoder")
     filter_table_bytes: int = Field(
         default=DEFAULT_TABLE_BYTES,
         ge=0,

@@ -135,7 +135,7 @@ def test_popular_items_have_no_scores(release: Release) -> None:
 )
 def test_decoding_obeys_filters(release: Release, fields: dict[str, Any], expected: list[int]) -> None:
     prepared = prepare(ask(history=list(item(5)), exclude_seen=False, **fields), UserItems(), release)
-    decoded = decode(release, prepared, 10)
+    (decoded,) = decode(release, [prepared], 10)
     rows = release.trie.leaf_to_row[decoded.leaves[decoded.alive]].tolist()
     assert rows[:3] == expected
 
