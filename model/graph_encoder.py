@@ -110,19 +110,29 @@ class GraphEncoder(nn.Module):
         num_layers: propagation steps; 0 = the graph takes no part.
         embedding_dropout: probability that an item goes without its free embeddings in a training pass; 1 = there are
             none.
+        num_members: independent graph encoders, side by side in equal parts of D. Each has its own start, dropout and
+            loss, and what they say is averaged: on sparse data that is worth more than one encoder of the whole width.
     """
 
-    def __init__(self, num_items: int, dim: int, num_layers: int, embedding_dropout: float) -> None:
+    def __init__(
+        self, num_items: int, dim: int, num_layers: int, embedding_dropout: float, num_members: int = 1
+    ) -> None:
         super().__init__()
+        self.num_members = num_members
         self.num_layers = num_layers
         self.embedding_dropout = embedding_dropout
         self.key_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
         self.context_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
 
-    def forward(self, content: ItemVectors, graph: InteractionGraph | TransitionGraph) -> ItemVectors:
-        """Keys and contexts [N, D], of any length, from what the content says of both."""
+    def forward(self, content: ItemVectors, graph: InteractionGraph | TransitionGraph, speaks: Tensor) -> ItemVectors:
+        """Keys and contexts [N, D], of any length, from what the content says of both.
+
+        `speaks` [N, 1] is 0 for items whose free embeddings are left out: without interactions an item is nobody's
+        target, and they would only learn to be far from everybody.
+        """
         start = ItemVectors(
-            content.keys + self._dropped(self.key_embedding), content.contexts + self._dropped(self.context_embedding)
+            content.keys + self._dropped(self.key_embedding) * speaks,
+            content.contexts + self._dropped(self.context_embedding) * speaks,
         )
         return graph.propagate(start, self.num_layers)
 
@@ -131,4 +141,5 @@ class GraphEncoder(nn.Module):
             return torch.zeros_like(embedding)  # no step has trained it
         if not self.training or self.embedding_dropout == 0:
             return embedding
-        return embedding * (torch.rand_like(embedding[:, :1]) >= self.embedding_dropout)
+        kept = torch.rand(len(embedding), self.num_members) >= self.embedding_dropout
+        return embedding * kept.repeat_interleave(embedding.shape[1] // self.num_members, dim=1)

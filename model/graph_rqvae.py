@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.graph_encoder import GraphEncoder, InteractionGraph, ItemVectors, TransitionGraph
+from model.history_state import unit
 from model.modality_fusion import ModalityFusion, Standardised
 from model.residual_quantizer import Quantized, QuantizerConfig, ResidualQuantizer
 
@@ -26,11 +27,15 @@ class GraphRQVAEConfig:
         max_history: slots with a weight for recency of their own.
         content: "fused" = items start from content plus a free embedding; "aligned" = from the embedding alone; the
             content learns to predict their keys, and stands in for them where an item has no interactions.
+        num_members: independent graph encoders that `dim` is parted among (model.graph_encoder).
         embedding_dropout: probability that an item goes without its free embeddings in a training pass.
         history_dropout: probability that an item is left out of a prefix in training, in ordered histories.
         collaborative_loss: "softmax" (cosine, model.collaborative) or "bpr" as in the paper.
         temperature: of the cosine softmax.
         commitment_weight: β of the commitment loss.
+
+    Raises:
+        ValueError: `dim` that the members do not divide.
     """
 
     num_items: int
@@ -40,6 +45,7 @@ class GraphRQVAEConfig:
     ordered_history: bool
     max_history: int
     dim: int = 64
+    num_members: int = 1
     num_graph_layers: int = 2
     latent_dim: int = 32
     embedding_dropout: float = 0.1
@@ -48,6 +54,10 @@ class GraphRQVAEConfig:
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
     temperature: float = 0.2
     commitment_weight: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_members:
+            raise ValueError(f"dim={self.dim} is not divisible by num_members={self.num_members}")
 
 
 class QuantizationLosses(NamedTuple):
@@ -74,7 +84,9 @@ class GraphRQVAE(nn.Module):
         self.key_content = ModalityFusion(config.feature_dims, config.dim)
         # In a set the contexts are better off without content (docs/experiments.md).
         self.context_content = ModalityFusion(config.feature_dims if config.ordered_history else {}, config.dim)
-        self.graph = GraphEncoder(config.num_items, config.dim, config.num_graph_layers, config.embedding_dropout)
+        self.graph = GraphEncoder(
+            config.num_items, config.dim, config.num_graph_layers, config.embedding_dropout, config.num_members
+        )
         self.log_recency = nn.Parameter(_fading(config.max_history), requires_grad=config.ordered_history)
         self.encoder = _perceptron(config.dim, config.latent_dim)
         self.quantizer = ResidualQuantizer(
@@ -104,12 +116,22 @@ class GraphRQVAE(nn.Module):
             start = ItemVectors(self.key_content(features, num_items), self.context_content(features, num_items))
         else:
             start = ItemVectors(torch.zeros(()), torch.zeros(()))
-        keys, contexts = self.graph(start, graph)
-        return ItemVectors(F.normalize(keys, dim=-1), contexts / contexts.norm(dim=-1).mean().clamp(min=1e-12))
+        # Where there is content to start from, an embedding that nobody has trained must not speak.
+        has_content = self.config.content == "fused" and bool(self.config.feature_dims)
+        speaks = self.has_interactions if has_content else torch.ones_like(self.has_interactions)
+        keys, contexts = self.graph(start, graph, speaks)
+        length = contexts.norm(dim=-1).mean().clamp(min=1e-12)
+        return ItemVectors(unit(keys, self.config.num_members), contexts / length)
+
+    def members(self, vectors: ItemVectors) -> list[ItemVectors]:
+        """Unit keys and contexts of each member by itself, [N, D / members]."""
+        parts = [part.chunk(self.config.num_members, dim=1) for part in vectors]
+        scale = self.config.num_members**0.5
+        return [ItemVectors(keys * scale, contexts) for keys, contexts in zip(*parts, strict=True)]
 
     def content_keys(self, features: Standardised) -> Tensor:
         """Unit keys [N, D] of the content alone."""
-        return F.normalize(self.key_content(features, self.config.num_items), dim=-1)
+        return unit(self.key_content(features, self.config.num_items), self.config.num_members)
 
     def alignment(self, features: Standardised, keys: Tensor) -> Tensor:
         """How far the content's keys are from unit keys [N, D], over the items that have interactions: a scalar."""

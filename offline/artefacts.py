@@ -53,7 +53,8 @@ def load_catalogue(run: RunFolder) -> Catalogue:
             codebook_sizes=tuple(description["codebook_sizes"]), popularity_size=description["popularity_size"]
         )
         vectors = ItemVectors(torch.from_numpy(arrays["keys"]), torch.from_numpy(arrays["contexts"]))
-        history_state = HistoryState(vectors.keys.shape[1], len(arrays["recency"]))
+        num_members = int(description["num_members"])
+        history_state = HistoryState(vectors.keys.shape[1], len(arrays["recency"]), num_members)
         history_state.fit(torch.from_numpy(arrays["recency"]), torch.from_numpy(arrays["empty"]))
         return Catalogue(build_trie(arrays["rec_ids"], space), space, vectors, history_state)
     except (KeyError, ValueError) as error:

@@ -12,6 +12,7 @@ class GraphSettings:
     """How the Graph RQ-VAE is trained.
 
     Attributes:
+        num_members: independent graph encoders that `dim` is parted among; what they say is averaged.
         num_steps: optimiser steps on the collaborative loss; the quantizer takes part in the last half ("joint").
         num_quantizer_steps: steps of the quantizer on frozen keys afterwards.
         embedding_dropout: how often an item goes without its free embeddings, where content is fused with them.
@@ -32,6 +33,7 @@ class GraphSettings:
     batch_users: int
     learning_rate: float = 0.005
     temperature: float = 0.2
+    num_members: int = 1
     embedding_dropout: float = 0.1
     history_dropout: float = 0.1
     max_candidates: int = 32768

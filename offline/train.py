@@ -135,7 +135,7 @@ def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
     run.save_arrays("rec_ids", {"rec_ids": rec_ids, **{name: tensor.numpy() for name, tensor in tensors.items()}})
     run.save_arrays("item_table", item_table(dataset).arrays())
-    run.write_json("rec_ids.json", {**asdict(space), "report": asdict(report)})
+    run.write_json("rec_ids.json", {**asdict(space), "num_members": state.num_members, "report": asdict(report)})
     progress.say(
         f"Rec-IDs: {report.unique_share:.1%} of the items alone in their bucket, largest bucket "
         f"{report.largest_bucket}, perplexity per level {[round(value, 1) for value in report.perplexity]}"

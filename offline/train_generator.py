@@ -41,6 +41,7 @@ def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> G
             feedforward_dim=settings.feedforward_dim,
             dropout=settings.dropout,
             attention=settings.attention,
+            num_members=catalogue.history_state.num_members,
         )
     )
     generator.history_state.load_state_dict(catalogue.history_state.state_dict())

@@ -10,7 +10,7 @@ from torch import Tensor
 from model.collaborative import bpr_loss, prefix_states, set_states, softmax_loss
 from model.graph_encoder import InteractionGraph, ItemVectors, TransitionGraph
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
-from model.history_state import HistoryState
+from model.history_state import HistoryState, unit
 from model.modality_fusion import Standardised
 from offline import progress
 from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, SetBatch
@@ -120,11 +120,13 @@ def _train_graph(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) 
     stream = iter(batches)
     with progress.task(f"graph encoder, content {settings.content}", settings.num_steps) as task:
         for step in range(settings.num_steps):
-            batch = next(stream, None)
-            if batch is None:  # nobody has a second interaction: content and start are all there is
-                break
             vectors = model.vectors(standardised, graph)
-            loss = collaborative_loss(model, vectors, batch)
+            # A batch for each member: on the same batches they would come out more alike, and their mean no better.
+            drawn = zip(model.members(vectors), stream, strict=False)
+            losses = [collaborative_loss(model, member, batch) for member, batch in drawn]
+            if not losses:  # nobody has a second interaction: content and start are all there is
+                break
+            loss = torch.stack(losses).mean()
             if settings.quantization == "joint" and step >= settings.num_steps // 2:
                 loss = loss + settings.quantization_weight * _joint_loss(model, vectors.keys, step, recipe.seed)
             optimise(optimiser, loss, "graph encoder")
@@ -144,6 +146,7 @@ def _new_model(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) ->
             ordered_history=dataset.has_time,
             max_history=recipe.generator.max_history,
             dim=settings.dim,
+            num_members=settings.num_members,
             num_graph_layers=settings.num_layers,
             latent_dim=settings.latent_dim,
             # Aligned content never meets an embedding, so there is nothing to get used to, and dropout costs quality.
@@ -157,7 +160,7 @@ def _new_model(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) ->
 
 
 def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: SetBatch | SequenceBatch) -> Tensor:
-    """The loss of a batch, of the kind that the model's configuration names."""
+    """The loss of a batch for one member of the graph encoder, of the kind that the model's configuration names."""
     config, candidates = model.config, batch.candidates
     if isinstance(batch, SetBatch):
         states = set_states(vectors.contexts, batch.items, batch.starts)
@@ -197,10 +200,10 @@ def _finish(model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: 
     if model.config.content == "aligned" and features:
         keys = _align_content(model, features, keys)
     contexts = borrow_contexts(keys, contexts, model.has_interactions.flatten() > 0)
-    history_state = HistoryState(keys.shape[1], model.config.max_history)
+    history_state = HistoryState(keys.shape[1], model.config.max_history, model.config.num_members)
     # An empty history is taken for the average one, in which every item is as frequent as it is.
     counts = torch.from_numpy(dataset.train_counts()).float()
-    history_state.fit(model.log_recency.detach().exp(), F.normalize(counts @ contexts, dim=0))
+    history_state.fit(model.log_recency.detach().exp(), unit(counts @ contexts, model.config.num_members))
     return TrainedGraph(model, features, ItemVectors(keys, contexts), history_state, keys)
 
 

@@ -126,7 +126,7 @@ def test_the_encoder_propagates_content_and_embeddings() -> None:
     encoder, content = GraphEncoder(5, 8, num_layers=2, embedding_dropout=0.5).eval(), start()
     begun = ItemVectors(content.keys + encoder.key_embedding, content.contexts + encoder.context_embedding)
     for graph in (interactions(), transitions()):
-        for found, expected in zip(encoder(content, graph), graph.propagate(begun, 2), strict=True):
+        for found, expected in zip(encoder(content, graph, torch.ones(5, 1)), graph.propagate(begun, 2), strict=True):
             assert torch.allclose(found, expected)
 
 
@@ -136,7 +136,7 @@ def test_training_drops_whole_item_embeddings() -> None:
     nothing = torch.zeros(1, 400)
     zeros = torch.zeros(400, 8)
     graph = InteractionGraph(sparse(nothing), sparse(nothing.T), torch.ones(400, 1))
-    found = encoder(ItemVectors(zeros, zeros), graph)
+    found = encoder(ItemVectors(zeros, zeros), graph, torch.ones(400, 1))
     dropped = [(part == 0).all(dim=1) for part in found]
     for part, embedding, gone in zip(found, (encoder.key_embedding, encoder.context_embedding), dropped, strict=True):
         assert torch.equal(part[~gone], embedding[~gone])
@@ -146,7 +146,7 @@ def test_training_drops_whole_item_embeddings() -> None:
 
 def test_nothing_is_dropped_afterwards() -> None:
     encoder, zeros = GraphEncoder(5, 8, num_layers=0, embedding_dropout=0.99).eval(), torch.zeros(5, 8)
-    keys, contexts = encoder(ItemVectors(zeros, zeros), transitions())
+    keys, contexts = encoder(ItemVectors(zeros, zeros), transitions(), torch.ones(5, 1))
     assert torch.equal(keys, encoder.key_embedding)
     assert torch.equal(contexts, encoder.context_embedding)
 
@@ -155,5 +155,32 @@ def test_nothing_is_dropped_afterwards() -> None:
 def test_embeddings_that_are_always_dropped_are_none(training: bool) -> None:
     """Nothing ever trained them, so they must not speak up in the end."""
     encoder, content = GraphEncoder(5, 8, num_layers=2, embedding_dropout=1.0).train(training), start()
-    for found, expected in zip(encoder(content, transitions()), transitions().propagate(content, 2), strict=True):
+    vectors = encoder(content, transitions(), torch.ones(5, 1))
+    for found, expected in zip(vectors, transitions().propagate(content, 2), strict=True):
         assert torch.equal(found, expected)
+
+
+def test_who_does_not_speak_has_no_embedding() -> None:
+    torch.manual_seed(3)
+    encoder, zeros = GraphEncoder(5, 8, num_layers=0, embedding_dropout=0.0).train(), torch.zeros(5, 8)
+    speaks = torch.tensor([1.0, 0, 1, 1, 0]).unsqueeze(1)
+    for found, embedding in zip(
+        encoder(ItemVectors(zeros, zeros), transitions(), speaks),
+        (encoder.key_embedding, encoder.context_embedding),
+        strict=True,
+    ):
+        assert torch.equal(found[[0, 2, 3]], embedding[[0, 2, 3]])
+        assert not found[[1, 4]].any()
+
+
+def test_members_are_dropped_each_by_itself() -> None:
+    torch.manual_seed(3)
+    encoder, zeros = GraphEncoder(300, 8, 0, embedding_dropout=0.5, num_members=2).train(), torch.zeros(300, 8)
+    nothing = torch.zeros(1, 300)
+    graph = InteractionGraph(sparse(nothing), sparse(nothing.T), torch.ones(300, 1))
+    keys, _ = encoder(ItemVectors(zeros, zeros), graph, torch.ones(300, 1))
+    gone = [(part == 0).all(dim=1) for part in keys.chunk(2, dim=1)]
+    kept = [(part != 0).all(dim=1) for part in keys.chunk(2, dim=1)]
+    assert all(bool((left | stays).all()) for left, stays in zip(gone, kept, strict=True))
+    assert (gone[0] & kept[1]).any()
+    assert (kept[0] & gone[1]).any()

@@ -40,7 +40,11 @@ def test_vectors_are_propagated_content_and_embeddings(ordered: bool) -> None:
     model = make(ordered_history=ordered)
     standardised, graph = fit(model), transitions() if ordered else interactions()
     keys, contexts = model.vectors(standardised, graph)
-    start = [model.key_content(standardised, 5) + model.graph.key_embedding, model.graph.context_embedding]
+    known = model.has_interactions  # the embeddings of the item that nobody has are left out
+    start = [
+        model.key_content(standardised, 5) + model.graph.key_embedding * known,
+        model.graph.context_embedding * known,
+    ]
     if ordered:  # in a set the contexts have no content
         start[1] = start[1] + model.context_content(standardised, 5)
     expected = graph.propagate(type(model.vectors(standardised, graph))(*start), 2)
@@ -110,8 +114,7 @@ def test_an_item_without_embedding_and_neighbours_is_its_content() -> None:
     model, values = make(), features()
     values = {name: torch.where(torch.arange(5)[:, None] == ALONE, value[0], value) for name, value in values.items()}
     standardised = fit(model, values)
-    with torch.no_grad():
-        model.graph.key_embedding[ALONE] = 0
+    assert model.graph.key_embedding[ALONE].any()
     keys, _ = model.vectors(standardised, interactions())
     content = model.key_content(standardised, 5)
     assert torch.allclose(keys[ALONE], F.normalize(content[ALONE], dim=0), atol=1e-5)
@@ -150,3 +153,21 @@ def test_the_quantization_losses_by_parts() -> None:
     assert torch.isclose(losses.reconstruction, expected, rtol=1e-4)
     whole = losses.reconstruction + losses.codebook + 0.3 * losses.commitment
     assert torch.isclose(model.quantization_loss(losses), whole)
+
+
+def test_members_are_judged_each_by_itself_and_averaged() -> None:
+    model = make(num_members=2)
+    vectors = model.vectors(fit(model), interactions())
+    first, second = model.members(vectors)
+    assert torch.allclose(vectors.keys.norm(dim=1), torch.ones(5), atol=1e-5)
+    for member in (first, second):
+        assert member.keys.shape == member.contexts.shape == (5, 4)
+        assert torch.allclose(member.keys.norm(dim=1), torch.ones(5), atol=1e-5)
+    assert torch.equal(torch.cat([first.contexts, second.contexts], dim=1), vectors.contexts)
+    mean = (first.keys @ first.keys.T + second.keys @ second.keys.T) / 2
+    assert torch.allclose(vectors.keys @ vectors.keys.T, mean, atol=1e-5)
+
+
+def test_members_must_share_the_width() -> None:
+    with pytest.raises(ValueError, match="dim=8 is not divisible by num_members=3"):
+        make(num_members=3)

@@ -256,3 +256,26 @@ def test_items_without_free_embeddings_are_content_alone() -> None:
     with torch.no_grad():
         content = trained.model.content_keys(trained.features)
     assert torch.allclose(keys[COLD], content[COLD], atol=1e-6)
+
+
+def test_cold_items_of_equal_content_get_equal_keys() -> None:
+    """Fused: whatever their embeddings start as, nobody has trained them."""
+    trained = trained_with(world(), features(), content="fused")
+    assert torch.allclose(trained.vectors.keys[3], trained.vectors.keys[11], atol=1e-6)
+
+
+@pytest.mark.parametrize("has_time", [False, True])
+def test_members_train_on_batches_of_their_own(has_time: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, Any]] = []
+
+    def noted(model: Any, vectors: Any, batch: Any) -> Tensor:
+        seen.append((vectors.keys.shape[1], batch))
+        return collaborative_loss(model, vectors, batch)
+
+    monkeypatch.setattr(module, "collaborative_loss", noted)
+    trained = trained_with(world(has_time=has_time), features(), content="fused", num_members=4)
+    assert len(seen) == 4 * 12
+    assert {width for width, _ in seen} == {4}
+    assert len({id(batch) for _, batch in seen}) == len(seen)
+    assert trained.history_state.num_members == 4
+    assert torch.allclose(trained.vectors.keys.norm(dim=1), torch.ones(NUM_ITEMS), atol=1e-5)
