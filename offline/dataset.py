@@ -21,6 +21,7 @@ from offline.dataset_checks import (
     read_items,
     require_folder,
 )
+from offline.errors import BadInputError
 from offline.feature_files import read_features
 from service.contract.item_table import ItemTable
 
@@ -96,6 +97,19 @@ class Dataset:
     def train_counts(self) -> IntArray:
         """How many training interactions each item has, [num_items]. Popularity is never measured on anything else."""
         return np.bincount(self.train.items, minlength=self.num_items).astype(np.int64, copy=False)
+
+
+def require_test_users(dataset: Dataset) -> None:
+    """Refuse to judge on a dataset in which nothing is held out.
+
+    Raises:
+        BadInputError: the test split is empty.
+    """
+    if not len(dataset.test.users):
+        raise BadInputError(
+            f"{dataset.name} holds out nothing for test, so there is nothing to judge by; mark rows with split=test, "
+            "or leave out the column: then it is made for users with at least three interactions"
+        )
 
 
 def load_dataset(folder: Path, *, seed: int = 0) -> Dataset:

@@ -2,9 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from offline.dataset import Dataset
+
+
+def _require_choices(settings: Any) -> None:
+    """Refuse a switch that stands on no position: whoever reads it would take it for one of the others.
+
+    Raises:
+        ValueError: a field of a `Literal` type has another value.
+    """
+    for name, kind in get_type_hints(type(settings)).items():
+        if get_origin(kind) is Literal and getattr(settings, name) not in get_args(kind):
+            raise ValueError(f"{name}={getattr(settings, name)!r} is none of {get_args(kind)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +55,9 @@ class GraphSettings:
     without_modalities: tuple[str, ...] = ()
     text_dim: int = 64
 
+    def __post_init__(self) -> None:
+        _require_choices(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecIdSettings:
@@ -64,6 +78,9 @@ class RecIdSettings:
     popularity_headroom: int
     min_code_usage: float = 0.5
     source: Literal["graph", "content", "random"] = "graph"
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +112,9 @@ class GeneratorSettings:
     teacher_temperature: float = 0.12
     transition_weights: tuple[float, ...] = (0.0, 0.2, 0.4)
     attention: Literal["relation", "absolute", "plain"] = "relation"
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,8 +84,6 @@ def _what_is_quantized(trained: TrainedGraph, recipe: Recipe) -> Tensor:
     if source == "content":
         with torch.no_grad():
             return trained.model.content_keys(trained.features)
-    if source != "random":
-        raise ValueError(f"rec_ids.source={source!r} is none of 'graph', 'content', 'random'")
     return F.normalize(torch.randn(trained.vectors.keys.shape, generator=torch.Generator().manual_seed(recipe.seed)))
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offline.dataset import Dataset, Histories, load_dataset
+from offline.dataset import Dataset, Histories, load_dataset, require_test_users
+from offline.errors import BadInputError
 
 Columns = dict[str, Any]
 
@@ -39,6 +40,12 @@ TIMED: Columns = {
     "timestamp": [40, 10, 7, 30, 20, 7],
 }
 FOUR_ITEMS: Columns = {"item_id": ["i0", "i1", "i2", "i3"]}
+
+
+def test_a_dataset_that_holds_nothing_out_cannot_be_judged_by(tmp_path: Path) -> None:
+    require_test_users(load_dataset(write(tmp_path / "judged", {**LOG, "split": ["train", "train", "test"]})))
+    with pytest.raises(BadInputError, match="unjudged holds out nothing for test"):
+        require_test_users(load_dataset(write(tmp_path / "unjudged", {**LOG, "split": ["train"] * 3})))
 
 
 def test_a_minimal_folder(tmp_path: Path) -> None:

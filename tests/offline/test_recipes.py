@@ -1,6 +1,6 @@
 """What the recipes make of a dataset's size, from one user and item to ten million items."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,3 +79,19 @@ def test_the_steps_of_standard_follow_the_users() -> None:
 
 def test_tiny_is_the_same_for_every_dataset() -> None:
     assert tiny(dataset(5), 3) == tiny(dataset(10**6, has_time=True), 3)
+
+
+@pytest.mark.parametrize(
+    ("part", "switch"),
+    [
+        ("graph", "content"),
+        ("graph", "quantization"),
+        ("graph", "collaborative_loss"),
+        ("rec_ids", "source"),
+        ("generator", "attention"),
+    ],
+)
+def test_a_switch_on_no_position_is_refused(part: str, switch: str) -> None:
+    settings = getattr(standard(dataset(), 0), part)
+    with pytest.raises(ValueError, match=f"{switch}='typo' is none of"):
+        replace(settings, **{switch: "typo"})
