@@ -27,6 +27,9 @@ from service.contract.item_table import ItemTable
 
 IntArray = npt.NDArray[np.int64]
 
+MOST_VALIDATION_USERS = 4000
+"""Users that a choice by validation looks at, evenly spread."""
+
 
 class Interactions(NamedTuple):
     """The interactions of one split, sorted by user; oldest first within a user, or in file order without time."""
@@ -97,6 +100,14 @@ class Dataset:
     def train_counts(self) -> IntArray:
         """How many training interactions each item has, [num_items]. Popularity is never measured on anything else."""
         return np.bincount(self.train.items, minlength=self.num_items).astype(np.int64, copy=False)
+
+
+def held_out_users(dataset: Dataset, split: splits.HeldOutSplit, max_users: int = 0) -> IntArray:
+    """User rows with held-out items in `split`; at most `max_users` of them, evenly spread, unless it is 0."""
+    users = np.flatnonzero(np.diff(dataset.targets(split).offsets))
+    if 0 < max_users < len(users):
+        users = users[np.linspace(0, len(users) - 1, max_users).astype(np.int64)]
+    return users
 
 
 def require_test_users(dataset: Dataset) -> None:

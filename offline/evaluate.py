@@ -10,7 +10,8 @@ import numpy.typing as npt
 import polars as pl
 
 from offline import progress
-from offline.dataset import Dataset, item_table
+from offline.beyond_accuracy import catalogue_coverage
+from offline.dataset import Dataset, held_out_users, item_table
 from offline.dense_search import first_unseen
 from offline.metrics import hits, ranking_metrics
 from offline.splits import HeldOutSplit
@@ -55,10 +56,7 @@ def rank_users(
         beam_width: beams, and length of each ranking.
         max_users: only that many users, evenly spread; 0 = all.
     """
-    histories, targets = dataset.histories(split), dataset.targets(split)
-    users = np.flatnonzero(np.diff(targets.offsets))
-    if 0 < max_users < len(users):
-        users = users[np.linspace(0, len(users) - 1, max_users).astype(np.int64)]
+    histories, users = dataset.histories(split), held_out_users(dataset, split, max_users)
     # One row more than there are items: a leaf position that is no item becomes row `num_items` and counts as illegal.
     leaf_to_row = np.append(np.argsort(decoder.row_to_leaf), decoder.num_items)
     empty = np.empty((0, beam_width), np.float32)
@@ -108,8 +106,7 @@ def evaluate(
         metrics |= {f"{name}_recall@20": found["recall@20"], f"{name}_ndcg@20": found["ndcg@20"]}
     wide = rankings.items.shape[1]
     metrics["beam_recall"] = ranking_metrics(rankings.items, users, targets, (wide,))[f"recall@{wide}"]
-    top = rankings.items[:, :20]
-    metrics["coverage@20"] = len(np.unique(top[top >= 0])) / dataset.num_items
+    metrics["coverage@20"] = catalogue_coverage(rankings.items[:, :20], dataset.num_items)
     return metrics
 
 

@@ -52,3 +52,9 @@ def ranking_metrics(
         metrics[f"recall@{cutoff}"] = float((top.sum(1) / counts).mean())
         metrics[f"ndcg@{cutoff}"] = float((top @ discounts[:cutoff] / ideal[np.minimum(counts, cutoff)]).mean())
     return metrics
+
+
+def ranking_quality(ranking: IntArray, users: IntArray, targets: Histories) -> float:
+    """recall@20 + ndcg@20: what everything that validation chooses is chosen by."""
+    found = ranking_metrics(ranking, users, targets, (20,))
+    return found["recall@20"] + found["ndcg@20"]

@@ -12,13 +12,13 @@ from offline import progress
 from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
 from offline.assign import assign_rec_ids
 from offline.checkpoint import save_checkpoint
-from offline.dataset import Dataset, item_table, load_dataset
+from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
 from offline.dense_search import dense_ranking
 from offline.errors import BadInputError
 from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
 from offline.memory_needs import require_memory
-from offline.metrics import ranking_metrics
+from offline.metrics import ranking_quality
 from offline.parity import check_parity
 from offline.recipes import RECIPES, Recipe
 from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder, fingerprint
@@ -28,9 +28,6 @@ from offline.train_generator import train_generator
 from offline.train_graph_rqvae import train_graph_rqvae
 from service.contract.manifest import ModelSettings
 from service.decoder import BeamDecoder
-
-FIT_USERS = 4000
-"""Validation users that the dense weight is fitted on, at most."""
 
 
 def train(data: Path, run: RunFolder, recipe_name: str, seed: int) -> dict[str, float]:
@@ -177,13 +174,12 @@ def _fit_dense_weight(decoder: BeamDecoder, dataset: Dataset, recipe: Recipe) ->
     if not len(dataset.valid.users):
         return weights[len(weights) // 2]
     beam_width = decoder.settings.beam_widths[0]
-    rankings = rank_users(decoder, dataset, "valid", beam_width=beam_width, max_users=FIT_USERS)
+    rankings = rank_users(decoder, dataset, "valid", beam_width=beam_width, max_users=MOST_VALIDATION_USERS)
     dense = rankings.score - rankings.log_prob
     targets = dataset.targets("valid")
 
     def quality(weight: float) -> float:
         items = rankings.reordered(rankings.log_prob + np.float32(weight) * dense)
-        found = ranking_metrics(items, rankings.users, targets, (20,))
-        return found["recall@20"] + found["ndcg@20"]
+        return ranking_quality(items, rankings.users, targets)
 
     return max(weights, key=quality)

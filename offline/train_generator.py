@@ -10,15 +10,14 @@ from model.trie_softmax import child_log_probs
 from offline import progress
 from offline.artefacts import Catalogue
 from offline.baselines.transitions import Transitions
-from offline.dataset import Dataset
-from offline.dense_search import first_unseen, some_users, user_batches
-from offline.metrics import ranking_metrics
+from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
+from offline.dense_search import exhaustive_ranking
+from offline.metrics import ranking_quality
 from offline.recipes import GeneratorSettings, Recipe
 from offline.teacher import Teacher
 from offline.train_graph_rqvae import optimise
 from offline.training_batches import Batch, BatchSampler
 from offline.trie_tensors import trie_levels
-from service.decoder import pad_histories
 
 
 def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> Generator:
@@ -45,11 +44,8 @@ def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> G
         )
     )
     generator.history_state.load_state_dict(catalogue.history_state.state_dict())
-    keys, rec_ids = (
-        catalogue.vectors.keys,
-        torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long(),
-    )
-    generator.start_token_keys(rec_ids, keys, 1 / recipe.graph.temperature)
+    rec_ids = torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long()
+    generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / recipe.graph.temperature)
     losses = GeneratorLosses(generator, catalogue, choose_teacher(dataset, catalogue, settings, recipe.seed), settings)
     optimiser = torch.optim.AdamW(generator.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     warmup = min(100, settings.num_steps // 10 + 1)
@@ -147,16 +143,9 @@ def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSe
     return teachers[int(np.argmax(qualities))]
 
 
-@torch.no_grad()
 def teacher_quality(teacher: Teacher, catalogue: Catalogue, dataset: Dataset) -> float:
-    """Validation recall@20 + ndcg@20 of the teacher's own ranking, over at most `QUALITY_USERS` users."""
-    histories, targets = dataset.histories("valid"), dataset.targets("valid")
-    users, parts = some_users(targets), []
-    for batch in user_batches(users, dataset.num_items):
-        rows = [histories.of(int(user)) for user in batch]
-        history = torch.from_numpy(pad_histories(rows, len(catalogue.history_state.recency)))
-        state = catalogue.history_state(catalogue.vectors.contexts[history.clamp(min=0)], (history >= 0).float())
-        order = teacher.probabilities(state, history).topk(min(20 + max(map(len, rows)), catalogue.trie.num_items))
-        parts.append(first_unseen(order.indices.numpy(), histories, batch, 20))
-    found = ranking_metrics(np.concatenate(parts), users, targets, (20,))
-    return found["recall@20"] + found["ndcg@20"]
+    """Validation recall@20 + ndcg@20 of the teacher's own ranking."""
+    users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
+    history_state, vectors = catalogue.history_state, catalogue.vectors
+    ranking = exhaustive_ranking(teacher.probabilities, history_state, vectors, dataset, users, "valid")
+    return ranking_quality(ranking, users, dataset.targets("valid"))

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from offline import progress
 from offline.baselines.peer import Peer
-from offline.baselines.ranking import held_out_users, validation_quality
+from offline.baselines.ranking import validation_quality
 from offline.baselines.registry import Entry
-from offline.dataset import Dataset
+from offline.dataset import Dataset, held_out_users
 
 
 class Chosen(NamedTuple):

@@ -9,12 +9,13 @@ from typing import Any
 from offline import progress
 from offline.baselines.choice import choose
 from offline.baselines.memory import peak_bytes, reset_peak
-from offline.baselines.ranking import Split, held_out_users, rank_users
+from offline.baselines.ranking import rank_users
 from offline.baselines.registry import REGISTRY
 from offline.beyond_accuracy import beyond_accuracy
-from offline.dataset import Dataset
+from offline.dataset import Dataset, held_out_users
 from offline.errors import BadInputError
 from offline.metrics import ranking_metrics
+from offline.splits import HeldOutSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Report:
     """All peers on one dataset; `skipped` maps those that cannot run on it to the reason."""
 
     dataset: str
-    split: Split
+    split: HeldOutSplit
     seed: int
     users: int
     history: str
@@ -55,7 +56,7 @@ class Report:
         return asdict(self)
 
 
-def run_baselines(dataset: Dataset, split: Split, names: Sequence[str] = (), *, seed: int = 0) -> Report:
+def run_baselines(dataset: Dataset, split: HeldOutSplit, names: Sequence[str] = (), *, seed: int = 0) -> Report:
     """Fit and rank the named peers, or all.
 
     Args:
@@ -119,7 +120,7 @@ def _known(names: Sequence[str]) -> Sequence[str]:
     return [name for name in REGISTRY if name in names or not names]
 
 
-def _measure(name: str, dataset: Dataset, split: Split, seed: int) -> PeerResult:
+def _measure(name: str, dataset: Dataset, split: HeldOutSplit, seed: int) -> PeerResult:
     reset_peak()
     started = time.monotonic()
     peer, validation = choose(name, REGISTRY[name], dataset, seed=seed)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from offline.baselines.early_stopping import Stopping, train_in_rounds
 from offline.baselines.matrices import train_matrix
 from offline.baselines.peer import FloatArray, IntArray, Peer
-from offline.baselines.ranking import held_out_users, validation_quality
-from offline.dataset import Dataset, Histories
+from offline.baselines.ranking import validation_quality
+from offline.dataset import Dataset, Histories, held_out_users
 
 MOST_EDGES = 5_000_000
 """Every step propagates over the whole graph: beyond this an epoch takes hours on a core."""

@@ -1,21 +1,17 @@
 """The one way in which every peer is ranked: all items, the history left out, ties by item id (design, section 3)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from offline.baselines.peer import FloatArray, IntArray, Peer
-from offline.dataset import Dataset, Histories
-from offline.metrics import ranking_metrics
-
-Split = Literal["valid", "test"]
+from offline.dataset import MOST_VALIDATION_USERS, Dataset, Histories, held_out_users
+from offline.metrics import ranking_quality
+from offline.splits import HeldOutSplit
 
 LIST_LENGTH = 20
 SCORE_BYTES = 64 * 2**20
 """What the scores of one batch of users may take."""
-MOST_VALIDATION_USERS = 4000
-"""Users on whom settings are chosen and training is stopped, evenly spread."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +29,7 @@ class PeerRankings:
     scores: FloatArray
 
 
-def rank_users(peer: Peer, dataset: Dataset, split: Split, *, max_users: int = 0) -> PeerRankings:
+def rank_users(peer: Peer, dataset: Dataset, split: HeldOutSplit, *, max_users: int = 0) -> PeerRankings:
     """Rank all items for the users that have held-out items in `split`.
 
     A user without any history gets the most popular items from every peer: there is nothing to go by.
@@ -67,19 +63,10 @@ def rank_users(peer: Peer, dataset: Dataset, split: Split, *, max_users: int = 0
     return PeerRankings(users=users, items=items, scores=scores)
 
 
-def held_out_users(dataset: Dataset, split: Split, max_users: int = 0) -> IntArray:
-    """User rows with held-out items in `split`; at most `max_users` of them, evenly spread, unless it is 0."""
-    users = np.flatnonzero(np.diff(dataset.targets(split).offsets))
-    if 0 < max_users < len(users):
-        users = users[np.linspace(0, len(users) - 1, max_users).astype(np.int64)]
-    return users
-
-
 def validation_quality(peer: Peer, dataset: Dataset) -> float:
     """recall@20 + ndcg@20 on validation: what settings are chosen by. The dataset must have validation users."""
     rankings = rank_users(peer, dataset, "valid", max_users=MOST_VALIDATION_USERS)
-    found = ranking_metrics(rankings.items, rankings.users, dataset.targets("valid"), (20,))
-    return found["recall@20"] + found["ndcg@20"]
+    return ranking_quality(rankings.items, rankings.users, dataset.targets("valid"))
 
 
 def _leave_out(scores: FloatArray, histories: Histories, users: IntArray) -> None:

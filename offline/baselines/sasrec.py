@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from offline.baselines.early_stopping import Stopping, train_in_rounds
 from offline.baselines.peer import FloatArray, IntArray, Peer
-from offline.baselines.ranking import held_out_users, validation_quality
-from offline.dataset import Dataset, Histories
+from offline.baselines.ranking import validation_quality
+from offline.dataset import Dataset, Histories, held_out_users
 
 MOST_ITEMS = 50_000
 """A step costs the whole softmax; beyond this one epoch takes an hour on a core."""

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offline.dataset import Dataset, Histories, load_dataset, require_test_users
+from offline.dataset import Dataset, Histories, held_out_users, load_dataset, require_test_users
 from offline.errors import BadInputError
+from tests.offline.conftest import dataset_of
 
 Columns = dict[str, Any]
 
@@ -46,6 +47,15 @@ def test_a_dataset_that_holds_nothing_out_cannot_be_judged_by(tmp_path: Path) ->
     require_test_users(load_dataset(write(tmp_path / "judged", {**LOG, "split": ["train", "train", "test"]})))
     with pytest.raises(BadInputError, match="unjudged holds out nothing for test"):
         require_test_users(load_dataset(write(tmp_path / "unjudged", {**LOG, "split": ["train"] * 3})))
+
+
+def test_users_with_held_out_items_are_taken_evenly() -> None:
+    held_out = [[1], [], [2], [3], [], [4], [5], [6], [7], [8]]
+    made = dataset_of([[0]] * 10, held_out, [[]] * 10, num_items=9)
+    assert held_out_users(made, "valid").tolist() == [0, 2, 3, 5, 6, 7, 8, 9]
+    assert held_out_users(made, "valid", 100).tolist() == [0, 2, 3, 5, 6, 7, 8, 9]
+    assert held_out_users(made, "valid", 3).tolist() == [0, 5, 9]
+    assert not len(held_out_users(made, "test", 3))
 
 
 def test_a_minimal_folder(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from model.history_state import HistoryState
 from offline import dense_search
 from offline.artefacts import load_catalogue, load_generator
 from offline.dataset import Dataset
-from offline.dense_search import dense_quality, dense_ranking, first_unseen, some_users
+from offline.dense_search import dense_quality, dense_ranking, first_unseen
 from offline.metrics import ranking_metrics
 from offline.run_folder import RunFolder
 
@@ -92,13 +92,6 @@ def test_keys_that_point_to_the_targets_have_the_best_quality(
     far[6:] *= -1  # the other items of each axis point away
     assert dense_quality(history_state, ItemVectors(far, axes), made) == pytest.approx(2.0)
     assert dense_quality(history_state, ItemVectors(-far, axes), made) == pytest.approx(0.0)
-
-
-def test_some_users_are_those_with_targets_evenly(make_histories: MakeHistories, monkeypatch) -> None:
-    targets = make_histories([[1], [], [2], [3], [], [4], [5], [6], [7], [8]])
-    assert some_users(targets).tolist() == [0, 2, 3, 5, 6, 7, 8, 9]
-    monkeypatch.setattr(dense_search, "QUALITY_USERS", 3)
-    assert some_users(targets).tolist() == [0, 5, 9]
 
 
 def test_the_first_unseen_by_eye(make_histories: MakeHistories) -> None:
