@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from service.recommender import RequestLimitError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
-from service.schemas import CategoryConditions, ErrorDetail, ErrorResponse, RecommendRequest
+from service.schemas.errors import ErrorDetail, ErrorResponse
+from service.schemas.recommend import CategoryConditions, RecommendRequest
 
 MAX_SHOWN_VALUE = 80
 MAX_SHOWN_PROBLEMS = 5

@@ -18,7 +18,13 @@ from service.histories import Histories, UserItems
 from service.inference import InferenceThread
 from service.redis_connection import RedisUnavailableError
 from service.release import Int64Array, Release
-from service.schemas import CategoryConditions, FallbackReason, RecommendedItem, RecommendRequest, RecommendResponse
+from service.schemas.recommend import (
+    CategoryConditions,
+    FallbackReason,
+    RecommendedItem,
+    RecommendRequest,
+    RecommendResponse,
+)
 
 
 class RequestLimitError(ValueError):

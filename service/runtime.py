@@ -11,7 +11,7 @@ from service.recommender import Recommender
 from service.redis_connection import RedisConnection
 from service.release import DecoderFactory, Release
 from service.release_watch import ReleaseWatch
-from service.schemas import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
+from service.schemas.status import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
 from service.settings import Settings
 
 VERSION = metadata.version("mmgrec")

@@ -13,7 +13,7 @@ from service.decoder import Decoded
 from service.histories import UserItems
 from service.recommender import RequestLimitError, choose_beam_width, decode, popular, prepare, resolve
 from service.release import Release, load_release
-from service.schemas import RecommendRequest
+from service.schemas.recommend import RecommendRequest
 from service.settings import Settings
 
 

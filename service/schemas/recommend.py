@@ -1,21 +1,11 @@
-"""Bodies of requests and responses, as the API documents them."""
+"""Bodies of `POST /recommend`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from service.contract.item_table import MAX_ID_LENGTH
-from service.request_context import REQUEST_ID_PATTERN
+from service.schemas.fields import MAX_CANDIDATES, MAX_CATEGORIES, MAX_EXCLUDED, MAX_HISTORY, Category, Id, RequestId
 
-MAX_HISTORY = 1_000
-"""Longer than any model looks back: the surplus only counts as seen."""
-MAX_EXCLUDED = 10_000
-MAX_CANDIDATES = 10_000
-MAX_CATEGORIES = 100
-
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
-Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
-RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID_PATTERN}$")]
 Source = Literal["model", "fallback:popular"]
 FallbackReason = Literal["unknown_user", "empty_history", "no_known_items", "history_unavailable"]
 
@@ -144,87 +134,3 @@ class RecommendResponse(BaseModel):
     unknown_candidates: int = Field(description="Candidates that the release does not know; skipped.")
     history_length: int = Field(description="Distinct known items that the model looked at, the most recent ones.")
     took_ms: float
-
-
-class Limits(BaseModel):
-    """What a request may ask for."""
-
-    max_n: int
-    max_history: int = MAX_HISTORY
-    max_exclude_items: int = MAX_EXCLUDED
-    max_candidates: int = MAX_CANDIDATES
-    max_categories: int = MAX_CATEGORIES
-    max_id_length: int = MAX_ID_LENGTH
-    max_body_bytes: int
-
-
-class RedisInfo(BaseModel):
-    """Which Redis the service uses; neither address nor credentials."""
-
-    kind: Literal["embedded", "external"]
-    namespace: str
-
-
-class ReleaseInfo(BaseModel):
-    """The release in memory."""
-
-    version: str
-    created: str
-    dataset: str
-    num_items: int
-    beam_widths: list[int] = Field(description="The first is the default.")
-    max_history: int = Field(description="Items of a history that the model looks at.")
-    metrics: dict[str, float]
-
-
-class InfoResponse(BaseModel):
-    """What this process is and does; `release` and `provider` are null until a release is loaded."""
-
-    service: str = "mmgrec"
-    version: str
-    release: ReleaseInfo | None
-    device: str = Field(description="Device asked for.")
-    provider: str | None = Field(description="Execution provider that really runs the decoder.")
-    limits: Limits
-    redis: RedisInfo
-
-
-class LiveResponse(BaseModel):
-    """The process answers."""
-
-    live: Literal[True] = True
-
-
-class ReadyResponse(BaseModel):
-    """Whether requests are answered, and what is wrong."""
-
-    ready: bool
-    degraded: bool = Field(description="Ready, but not all is well: see `reasons`.")
-    reasons: list[str] = Field(examples=[["no_release"]])
-    message: str | None = Field(description="What to do about it.")
-    release: str | None
-
-
-class ErrorDetail(BaseModel):
-    """What went wrong and what to do."""
-
-    type: str
-    code: str
-    message: str
-    retryable: bool
-    request_id: str
-
-
-class ErrorResponse(BaseModel):
-    """The one shape of every error."""
-
-    error: ErrorDetail
-
-
-ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorResponse, "description": "The body is no JSON object."},
-    413: {"model": ErrorResponse, "description": "The body is too large."},
-    422: {"model": ErrorResponse, "description": "A field is wrong; the message names it."},
-    500: {"model": ErrorResponse, "description": "A fault of the service; its log has the request id."},
-    503: {"model": ErrorResponse, "description": "No release is loaded; see Retry-After."},
-}
