@@ -28,6 +28,7 @@ def run_of(value: float) -> dict[str, Any]:
         "beam": {"width": 50, "recall": 0.6, "dense_share": 0.8},
         "checks": {"illegal": 0.0, "duplicates": 0.0, "seen": 0.0},
         "users": 10,
+        "users_without_history": 0,
         "dense_weight": 8.0,
         "rank_seconds": 1.0,
         "rec_ids": {},

@@ -28,7 +28,7 @@ def rankings_of(items: list[list[int]], log_prob: list[list[float]]) -> Rankings
 
 def test_the_generator_orders_the_same_beams_by_its_own_probability() -> None:
     rankings = rankings_of([[4, 7, 9, -1]], [[-3.0, -1.0, -2.0, -0.5]])  # what stands in a dead slot means nothing
-    lists = lists_of(rankings, np.array([[7, 1, 4]]))
+    lists = lists_of(rankings, rankings, np.array([[7, 1, 4]]))
     assert lists["served"].items.tolist() == [[4, 7, 9, -1]]
     assert lists["generator"].items.tolist() == [[7, 9, 4, -1]]
     assert lists["generator"].log_probs is not None
@@ -39,7 +39,8 @@ def test_the_generator_orders_the_same_beams_by_its_own_probability() -> None:
 
 def test_lists_end_after_twenty() -> None:
     wide = [list(range(50))]
-    lists = lists_of(rankings_of(wide, [[-float(place) for place in range(50)]]), np.arange(20)[None])
+    rankings = rankings_of(wide, [[-float(place) for place in range(50)]])
+    lists = lists_of(rankings, rankings, np.arange(20)[None])
     assert {ranked.items.shape for ranked in lists.values()} == {(1, 20)}
 
 
@@ -87,6 +88,7 @@ def test_a_run_is_scored_with_any_beam_width(trained: tuple[Path, Recipe, Path])
     assert narrow["lists"]["dense"] == whole["lists"]["dense"]
     assert narrow["lists"]["served"]["recall@20"] == narrow["lists"]["served"]["recall@10"] or narrow["users"] == 0
     assert usual["checks"] == {"illegal": 0.0, "duplicates": 0.0, "seen": 0.0}
+    assert usual["users_without_history"] == 0
     assert usual["shared_stages"] == []
     assert usual["peak_bytes"] > 0
 

@@ -202,7 +202,7 @@ def test_evaluate_takes_the_split_that_the_run_was_trained_with(
     own_run.write_json("run.json", described | {"recipe": described["recipe"] | {"seed": 7}})
     seeds: list[int] = []
 
-    def no_dataset(folder: Path, *, seed: int) -> None:
+    def no_dataset(folder: Path, *, seed: int, judged_by: str) -> None:
         seeds.append(seed)
         raise FloatingPointError
 
@@ -219,6 +219,13 @@ def test_evaluate_prints_the_metrics_and_writes_predictions(job, trained, run: R
     assert pl.read_parquet(path).columns == ["user_id", "rank", "item_id", "score"]
     valid = job("evaluate", "--data", trained[0], "--run", run.folder, "--split", "valid").result
     assert valid["recall@20"] == 1.0
+
+
+def test_evaluate_refuses_a_dataset_that_holds_nothing_out(job, own_run: RunFolder, tmp_path: Path) -> None:
+    write(tmp_path / "shop", LOG | {"split": ["train", "train", "valid", "train"]}, ITEMS)
+    ended = job("evaluate", "--data", tmp_path / "shop", "--run", own_run.folder)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith("error: shop holds out nothing for test, so there is nothing to judge by; mark rows")
 
 
 def test_evaluate_refuses_another_dataset(job, bare_checkerboard: Path, run: RunFolder) -> None:
