@@ -68,7 +68,8 @@ def _study(arguments: argparse.Namespace) -> int:
     from benchmarks.ablating.study_table import as_markdown
     from offline.output_files import require_writable
 
-    require_writable(arguments.out, "--out", "a file of JSON lines")
+    if arguments.data:
+        require_writable(arguments.out, "--out", "a file of JSON lines")
     if arguments.plot:
         require_writable(arguments.plot, "--plot", "a PNG file")
     work, results = work_folder(arguments.run_folder), Results(arguments.out)

@@ -101,6 +101,15 @@ def test_an_unknown_peer_is_refused(job, sequences: Path) -> None:
     assert ended.err == f"error: --only: no peer is called 'magic'; take some of {', '.join(REGISTRY)}\n"
 
 
+@pytest.mark.parametrize("nothing", ["", " ,"])
+def test_an_empty_selection_is_refused(job, sequences: Path, nothing: str) -> None:
+    ended = job("baselines", "--data", sequences, "--only", nothing)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"error: --only {nothing!r} names no peer; leave it out to run all, or give names: popularity,ease\n"
+    )
+
+
 def test_nothing_held_out_is_refused(job, tmp_path: Path) -> None:
     pl.DataFrame({"user_id": ["u"], "item_id": ["a"]}).write_parquet(tmp_path / "interactions.parquet")
     pl.DataFrame({"item_id": ["a"]}).write_parquet(tmp_path / "items.parquet")
