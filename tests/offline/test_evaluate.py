@@ -244,16 +244,3 @@ def test_equal_scores_are_ordered_by_item_id(small: Dataset, monkeypatch: pytest
     by_id = sorted((3, 9, 12), key=lambda row: small.item_ids[row])
     assert found.items[0, :5].tolist() == [7, *by_id, -1]
     assert found.log_prob[0, :5].tolist() == [20, 10, 10, 10, -90]
-
-
-@pytest.mark.parametrize("where", ["", "file/predictions.parquet", "/dev/null", "/proc/predictions.parquet"])
-def test_predictions_that_cannot_be_written_are_refused_before_the_work(
-    job, checkerboard: Path, run: RunFolder, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("kept")
-    monkeypatch.setattr("offline.train.evaluate_run", lambda *_: pytest.fail("scored"))
-    ended = job("evaluate", "--data", checkerboard, "--run", run.folder, "--predictions", tmp_path / where)
-    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert ended.err.startswith(f"error: --predictions {tmp_path / where} cannot be written (")
-    assert "give the path of a parquet file" in ended.err
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
