@@ -107,9 +107,7 @@ def test_a_given_split_keeps_repeats(tmp_path: Path) -> None:
     log = {"user_id": ["u"] * 3, "item_id": ["i0", "i0", "i1"], "split": ["train", "train", "test"]}
     dataset = load_dataset(write(tmp_path / "d", log))
     assert dataset.train_counts().tolist() == [2, 0, 0, 0]
-    assert lists(dataset.histories("test"), dataset) == {
-        "u": ["i0"]
-    }  # a history holds an item once, as when served
+    assert lists(dataset.histories("test"), dataset) == {"u": ["i0"]}  # a history holds an item once, as when served
 
 
 split_logs = st.lists(
