@@ -14,13 +14,18 @@ from offline.dataset import Dataset, Histories
 Int64Array = npt.NDArray[np.int64]
 
 MAX_STEP = 3
-"""Items further apart than this in a sequence are no transition."""
+"""Items further apart than this in a sequence are no transition: an edge for every pair would be a graph of sets, and
+two layers of propagation reach twice as far anyway."""
 
 STEP_DECAY = 0.8
-"""Weight of a transition over two places beside one over one place."""
+"""Weight of a transition over two places beside one over one place.
+
+It and the next are those with which plain transition counts were best on `amazon-beauty` (reference/quality.md;
+`offline.baselines.transitions`), taken over as they are. They are no settings: the edges are normalised by their sums,
+and what is learned on top of them makes up for their scale."""
 
 BACKWARD_WEIGHT = 0.4
-"""Weight of a transition in the other direction."""
+"""Weight of a transition in the other direction: what came before says something of an item too, but less."""
 
 
 def build_graph(dataset: Dataset) -> InteractionGraph | TransitionGraph:
