@@ -19,13 +19,13 @@ WINDOW = 10
 MOST_KEPT = 300
 """Items kept per item after every hop."""
 
-# The defaults of the peer, found by hand on the validation split of `amazon-beauty` (reference/quality.md has what the
-# peer reaches with them). Hops and recency matter most and are chosen anew on every dataset; of these, moving one by a
-# third costs less than the noise between seeds of what they are compared with.
+# Defaults, chosen by hand on the validation split of `amazon-beauty` (reference/quality.md) and the same everywhere;
+# hops and recency are chosen anew on every dataset. There, recall@10 / ndcg@10 of 4,000 users, two hops: .1022 / .0642.
 STEP_DECAY = 0.8
-"""Weight of a pair per further step between its items: the next item says most, the ones behind it not much less."""
+"""Weight of a pair per further step between its items. With .5 it is .0978 / .0632, with 1 .0988 / .0625."""
 BACKWARD_WEIGHT = 0.4
-"""Weight of the opposite direction: who bought the refill may still want the pen, less often than the other way round."""
+"""Weight of the opposite direction: who buys the refill may want the pen, but less. With 0 it is .1020 / .0658, with .2
+.1025 / .0652, with .8 .0988 / .0601: below .4 it hardly matters there."""
 
 
 @dataclass(kw_only=True)

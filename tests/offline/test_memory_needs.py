@@ -40,6 +40,14 @@ def test_text_vectors_that_the_job_makes_count_as_features(bare_checkerboard: Pa
     assert training_bytes(brought, recipe) - training_bytes(brought, without) == 2 * 7 * 60 * 4
 
 
+def test_members_train_side_by_side(checkerboard: Path) -> None:
+    dataset = load_dataset(checkerboard)
+    recipe = tiny(dataset, 0)
+    twice = replace(recipe, graph=replace(recipe.graph, members=recipe.graph.members * 2))
+    features = 2 * 10 * dataset.num_items * 4
+    assert training_bytes(dataset, twice) - features == 2 * (training_bytes(dataset, recipe) - features)
+
+
 def test_more_items_need_more(checkerboard: Path) -> None:
     dataset = load_dataset(checkerboard)
     needs = []
