@@ -102,12 +102,10 @@ def test_the_smallest_shop_is_made() -> None:
 
 def short(dataset: Dataset, seed: int) -> Recipe:
     recipe = tiny(dataset, seed)
-    return replace(
-        recipe,
-        graph=replace(recipe.graph, num_steps=20, num_quantizer_steps=20),
-        rec_ids=replace(recipe.rec_ids, min_code_usage=0.0),
-        generator=replace(recipe.generator, num_steps=10),
-    )
+    graph = replace(recipe.graph, dim=16, member_dim=16, latent_dim=8, num_steps=20, num_quantizer_steps=20)
+    generator = replace(recipe.generator, dim=16, num_heads=2, feedforward_dim=16, num_steps=10)
+    rec_ids = replace(recipe.rec_ids, num_levels=2, min_code_usage=0.0)
+    return replace(recipe, graph=graph, generator=generator, rec_ids=rec_ids)
 
 
 def test_the_command_shows_every_row_beside_the_best_peer(

@@ -1,16 +1,19 @@
 """Scoring: rankings of the decoder and what stands beside them, the predictions, and counts that really count."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from offline.dataset import Dataset
+from offline.dataset import Dataset, item_table
 from offline.evaluate import Rankings, evaluate, popular_ranking, rank_users, served_rankings, write_predictions
 from offline.run_folder import RunFolder
 from offline.train import evaluate_run
 from service.decoder import Decoded
+from service.recommender import Prepared, popular
 
 NUM_ITEMS = 30
 
@@ -151,6 +154,16 @@ def test_users_without_a_history_are_judged_by_what_they_are_served(half_cold: D
     assert metrics["ndcg@5"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
     assert metrics["generator_recall@20"] == metrics["beam_recall"] == 0.5
     assert metrics["coverage@20"] == pytest.approx(20 / NUM_ITEMS)  # 4 and 7 are among the popular ones
+
+
+def test_users_without_a_history_are_ranked_as_the_service_does_it(half_cold: Dataset) -> None:
+    order = item_table(half_cold).popular_rows()
+    release: Any = SimpleNamespace(popular_rows=order, popular_place=np.argsort(order))
+    nothing = np.empty(0, np.int64)
+    answer = popular(release, Prepared(nothing, nothing, None, None, 0, 0), 20)
+    served = served_rankings(rankings_of([[11, 12]], [2]), half_cold, "test")
+    assert served.items[0].tolist() == [pick.row for pick in answer]
+    assert {pick.score for pick in answer} == {None}
 
 
 def test_without_time_what_is_held_out_for_validation_is_no_history(make_dataset) -> None:
