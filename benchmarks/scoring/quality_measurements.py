@@ -17,7 +17,7 @@ from offline.run_folder import RunFolder, fingerprint
 from offline.train import train
 
 PEAK_FILE = "peak_memory.json"
-TRAINING_STAGES = ("rec_ids", "generator", "decoder")
+TRAINING_STAGES = ("graph", "rec_ids", "generator", "decoder")
 STAGES = (*TRAINING_STAGES, "metrics")
 
 

@@ -32,7 +32,7 @@ def run_of(value: float) -> dict[str, Any]:
         "dense_weight": 8.0,
         "rank_seconds": 1.0,
         "rec_ids": {},
-        "stage_seconds": {"rec_ids": 60.0, "generator": 120.0, "decoder": 60.0, "metrics": 5.0},
+        "stage_seconds": {"graph": 30.0, "rec_ids": 30.0, "generator": 120.0, "decoder": 60.0, "metrics": 5.0},
         "training_seconds": 240.0,
         "peak_bytes": 2**30,
         "reused": False,

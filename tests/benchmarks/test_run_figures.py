@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.ablating.runner import measure_variant
 from benchmarks.ablating.variants import with_attention, without_dense_term
+from benchmarks.scoring.quality_measurements import TRAINING_STAGES
 from benchmarks.scoring.run_figures import at_least_as_wide, dense_share, lists_of
 from offline.dataset import load_dataset
 from offline.evaluate import Rankings
@@ -72,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, Pat
     base = tmp_path_factory.mktemp("figures")
     build_shop(base / "shop")
     recipe = tiny(load_dataset(base / "shop"), 0)
-    graph = replace(recipe.graph, dim=16, latent_dim=8, num_steps=20, num_quantizer_steps=30, content="fused")
+    graph = replace(recipe.graph, dim=16, member_dim=16, latent_dim=8, num_steps=20, num_quantizer_steps=30)
     generator = replace(recipe.generator, dim=16, num_heads=2, feedforward_dim=16, num_steps=10)
     recipe = replace(recipe, graph=graph, generator=generator, rec_ids=replace(recipe.rec_ids, min_code_usage=0.0))
     measure_variant(base / "shop", recipe, base / "full", None, None)
@@ -113,3 +114,8 @@ def test_a_stage_depends_on_nothing_but_what_decides_who_shares_it(
             train_recipe(data, load_dataset(data), alone, change(recipe))
         stages = alone.read_json("stages.json")
         assert {name for name, entry in stages.items() if entry["sha256"] == full[name]["sha256"]} == shared
+
+
+def test_every_stage_of_a_run_counts_as_training_but_its_scoring(trained: tuple[Path, Recipe, Path]) -> None:
+    """Else a stage that is added to `train` would cost no minutes in the report."""
+    assert set(RunFolder(trained[2]).stage_seconds()) == {*TRAINING_STAGES, "metrics"}
