@@ -12,13 +12,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import redis
-
 from service.circuit_breaker import CircuitBreaker
 from service.contract.history_scripts import DEFAULT_SEEN_CAP
 from service.contract.redis_keys import HISTORY_CAP
 from service.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
-from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
+from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
 from service.user_items import UserItems as UserItems
 
 logger = logging.getLogger(__name__)
@@ -107,7 +105,7 @@ class Histories:
         try:
             replies = await self._fetch(users) if users else []
         except (RedisUnavailableError, *RedisFailure) as error:
-            if isinstance(error, redis.TimeoutError):
+            if is_timeout(error):
                 self._breaker.timed_out()
                 batch = [*batch, *self._waiting]  # they have waited as long, and would wait again
                 self._waiting.clear()

@@ -20,6 +20,15 @@ _RETRIED = (redis.ConnectionError,)  # and not timeouts: who waited once has no 
 _MAX_CONNECTIONS = 64  # one round trip each, so a few serve thousands of requests a second
 
 
+def is_timeout(error: BaseException | None) -> bool:
+    """Whether time ran out, also where the client tells it as a failed connection (a handshake without an answer)."""
+    while error is not None:
+        if isinstance(error, redis.TimeoutError | TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class RedisUnavailableError(RuntimeError):
     """Redis cannot be reached, or does not do as asked; the message is for callers and holds no address."""
 

@@ -10,7 +10,7 @@ import redis
 from redis.asyncio.client import Pipeline
 
 from service.circuit_breaker import CircuitBreaker
-from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
+from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class RedisWrites:
                     fill(pipeline)
                     replies = list(await pipeline.execute(raise_on_error=False))
             except (RedisUnavailableError, *RedisFailure) as error:
-                if isinstance(error, redis.TimeoutError):
+                if is_timeout(error):
                     self._breaker.timed_out()
                 else:
                     self._breaker.answered()
