@@ -1,7 +1,7 @@
 """Reading while Redis is slow, gone, restarted or odd: the last known items, and nobody waits twice."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -19,13 +19,13 @@ ANNA = UserItems(("x", "y"), ("x",))
 
 
 @pytest.fixture
-def server(own_redis: Any, keys: RedisKeys) -> Iterator[Any]:
+def server(own_redis: Any, keys: RedisKeys) -> Any:
     """A Redis that knows anna, and may be killed, paused and bent."""
     own_redis.start()
     with redis.Redis.from_url(own_redis.url) as client:
         client.rpush(keys.history("anna"), "y", "x")
         client.zadd(keys.seen("anna"), {"x": 1})
-    yield own_redis
+    return own_redis
 
 
 def using(
