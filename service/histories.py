@@ -17,6 +17,7 @@ from service.contract.history_scripts import DEFAULT_SEEN_CAP
 from service.contract.redis_keys import HISTORY_CAP
 from service.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
+from service.round_trips import Command, RoundTrips
 from service.user_items import UserItems as UserItems
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Histories:
         self.reads = self.failures = self.stale_answers = self.unknown_users = self.round_trips = 0
         self.cache = HistoryCache(cache_bytes)
         self._connection = connection
+        self._round_trips = RoundTrips(connection)
         self._seen_cap = seen_cap
         self._breaker = CircuitBreaker(pause_seconds)
         self._waiting: deque[_Waiting] = deque()
@@ -125,11 +127,11 @@ class Histories:
         """For every user the replies to LRANGE and ZRANGE; a refused command is its error."""
         self.round_trips += 1
         keys = self._connection.keys
-        async with self._connection.client.pipeline(transaction=False) as pipeline:
-            for user_id in users:
-                pipeline.lrange(keys.history(user_id), 0, HISTORY_CAP - 1)
-                pipeline.zrange(keys.seen(user_id), -self._seen_cap, -1)
-            return list(await pipeline.execute(raise_on_error=False))
+        commands: list[Command] = []
+        for user_id in users:
+            commands.append(("LRANGE", keys.history(user_id), 0, HISTORY_CAP - 1))
+            commands.append(("ZRANGE", keys.seen(user_id), -self._seen_cap, -1))
+        return await self._round_trips.send(commands)
 
     def _understood(self, user_id: str, history: Any, seen: Any) -> UserItems | None:
         refused = next((reply for reply in (history, seen) if isinstance(reply, Exception)), None)
