@@ -73,7 +73,7 @@ class Histories:
         """
         self.reads += 1
         if self._breaker.refuses():
-            return self._last_known(user_id)
+            return self._last_known(user_id, self._connection.cure)
         waiting = _Waiting(user_id, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._reading is None:
@@ -93,8 +93,10 @@ class Histories:
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+                batch = [each for each in batch if not each.answer.done()]  # whoever gave up meanwhile is done
                 try:
-                    await self._answer([each for each in batch if not each.answer.done()])
+                    if batch:
+                        await self._answer(batch)
                 except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                     for each in batch:
                         if not each.answer.done():
@@ -105,7 +107,7 @@ class Histories:
     async def _answer(self, batch: list[_Waiting]) -> None:
         users = list(dict.fromkeys(each.user_id for each in batch))
         try:
-            replies = await self._fetch(users) if users else []
+            replies = await self._fetch(users)
         except (RedisUnavailableError, *RedisFailure) as error:
             if is_timeout(error):
                 self._breaker.timed_out()
@@ -114,14 +116,15 @@ class Histories:
             else:
                 self._breaker.answered()
             self._say_once(failing=True, why=f": {type(error).__name__}: {error}")
-            found = {}
+            found, why = {}, self._connection.cure
         else:
             self._breaker.answered()
             self._say_once(failing=False)
             found = {user: self._understood(user, *replies[2 * at : 2 * at + 2]) for at, user in enumerate(users)}
+            why = "Redis refuses: the service's log says why"
         for each in batch:
             if not each.answer.done():
-                self._settle(each, found.get(each.user_id))
+                self._settle(each, found.get(each.user_id), why)
 
     async def _fetch(self, users: Sequence[str]) -> list[Any]:
         """For every user the replies to LRANGE and ZRANGE; a refused command is its error."""
@@ -142,10 +145,10 @@ class Histories:
         self.cache.put(user_id, items)
         return items
 
-    def _settle(self, waiting: _Waiting, items: UserItems | None) -> None:
+    def _settle(self, waiting: _Waiting, items: UserItems | None, why: str) -> None:
         if items is None:
             try:
-                waiting.answer.set_result(self._last_known(waiting.user_id))
+                waiting.answer.set_result(self._last_known(waiting.user_id, why))
             except RedisUnavailableError as error:
                 waiting.answer.set_exception(error)
             return
@@ -153,11 +156,11 @@ class Histories:
             self.unknown_users += 1
         waiting.answer.set_result(items)
 
-    def _last_known(self, user_id: str) -> UserItems:
+    def _last_known(self, user_id: str, why: str) -> UserItems:
         self.failures += 1
         known = self.cache.get(user_id)
         if known is None:
-            raise RedisUnavailableError(f"the user's items cannot be read: {self._connection.cure}")
+            raise RedisUnavailableError(f"the user's items cannot be read: {why}")
         self.stale_answers += 1
         return known._replace(stale=True)
 
