@@ -9,6 +9,7 @@ import typer
 
 from offline import progress
 from offline.errors import BadInputError
+from offline.history_options import HistoryTtl, SeenCap, SeenTtl
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME, stop_server
@@ -36,9 +37,6 @@ RedisUrl = Annotated[
 Namespace = Annotated[
     str, typer.Option("--namespace", envvar="MMGREC_NAMESPACE", help="Prefix of every Redis key; one per catalogue.")
 ]
-SeenCap = Annotated[int, typer.Option(min=1, envvar="MMGREC_SEEN_CAP", help="As the service's.")]
-HistoryTtl = Annotated[int, typer.Option(min=0, envvar="MMGREC_HISTORY_TTL_SECONDS", help="Seconds; as the service's.")]
-SeenTtl = Annotated[int, typer.Option(min=0, envvar="MMGREC_SEEN_TTL_SECONDS", help="Seconds; as the service's.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of splits, weights and sampling.")]
 RecipeName = Annotated[
     Literal["tiny", "standard", "paper"],
