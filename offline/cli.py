@@ -8,7 +8,9 @@ import typer
 
 from offline import progress
 from offline.errors import BadInputError
+from offline.history_options import HistoryTtl, SeenCap, SeenTtl
 from offline.output_files import require_writable
+from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME, stop_server
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
@@ -207,17 +209,24 @@ def rollback(
 
 @cli.command("load-histories")
 def load_histories(
-    data: Data, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec"
+    data: Data,
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = "mmgrec",
+    seen_cap: SeenCap = DEFAULT_SEEN_CAP,
+    history_ttl: HistoryTtl = 0,
+    seen_ttl: SeenTtl = 0,
 ) -> None:
-    """Write a dataset's histories into Redis for the service. Replaces those of the dataset's users. Prints JSON."""
-    from offline.dataset import load_dataset
+    """Write a dataset's histories into Redis for the service, unless it holds something newer. Prints JSON."""
     from offline.load_histories import load_histories as load_all
     from offline.redis_connection import connect, job_lock, named_errors
+    from offline.user_histories import read_user_histories
 
-    dataset = load_dataset(data)
+    histories = read_user_histories(data)
     keys, client = _keys(namespace), connect(redis_url, home)
+    limits = HistoryLimits(seen_cap=seen_cap, history_ttl_seconds=history_ttl, seen_ttl_seconds=seen_ttl)
     with named_errors(keys), job_lock(client, keys, "load-histories"):
-        _print({"users": load_all(dataset, client, keys)})
+        _print(load_all(histories, client, keys, limits)._asdict())
 
 
 @cli.command("stop-redis")
