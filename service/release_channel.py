@@ -8,6 +8,9 @@ from service.redis_connection import RedisConnection, RedisFailure, RedisUnavail
 SILENCE_SECONDS = 15.0
 """After this long without a message Redis is asked for a sign of life; after twice as long it is connected anew."""
 
+RETRY_SECONDS = 0.5
+"""How soon a lost connection is tried again."""
+
 
 class ReleaseChannel:
     """Subscribes to the channel of releases, and again whenever the connection is lost.
@@ -17,7 +20,11 @@ class ReleaseChannel:
     """
 
     def __init__(
-        self, connection: RedisConnection, *, retry_seconds: float, silence_seconds: float = SILENCE_SECONDS
+        self,
+        connection: RedisConnection,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self.told = asyncio.Event()
         self._connection = connection

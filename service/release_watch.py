@@ -110,7 +110,7 @@ class ReleaseWatch:
         self._decoder_factory = decoder_factory
         self._inference = inference
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="release-loader")
-        self._channel = ReleaseChannel(connection, retry_seconds=settings.release_poll_seconds)
+        self._channel = ReleaseChannel(connection)
         self._broken: dict[str, _Broken] = {}
 
     @property

@@ -48,12 +48,11 @@ class FolderBlobs:
         """Write beside and rename, so that a reader never sees half a file, also after a crash.
 
         Raises:
-            BlobsUnreachableError: the folder cannot be made or written, or the disk is full.
+            BlobsUnreachableError: the folder cannot be written, or the disk is full.
         """
         path = self._folder / address.file_name
         part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             try:
                 with part.open("wb") as file:
                     file.write(piece)
@@ -65,8 +64,16 @@ class FolderBlobs:
         except OSError as error:
             raise self._unreachable(error) from error
 
-    def require_room(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
-        """A full disk fails the write, and what was written stays without a manifest: nothing to ask."""
+    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:  # noqa: ARG002
+        """Make the folder. A full disk fails the write, and what was written until then is named by no manifest.
+
+        Raises:
+            BlobsUnreachableError: the folder cannot be made.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unreachable(error) from error
 
     def _unreachable(self, error: OSError) -> BlobsUnreachableError:
         return BlobsUnreachableError(

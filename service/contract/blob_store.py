@@ -37,10 +37,11 @@ class BlobStore(Protocol):
             BlobsUnreachableError: it cannot be stored.
         """
 
-    def require_room(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
-        """Refuse, before anything is written, what does not fit.
+    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
+        """To be called before `write`: prepare the place, and refuse what does not fit.
 
         Raises:
+            BlobsUnreachableError: there is no such place.
             NoRoomError: it does not.
         """
 
@@ -70,7 +71,7 @@ class RedisBlobs:
         """Store a chunk; one command, so it is there whole or not at all."""
         self._client.set(self._keys.blob(*address), piece)
 
-    def require_room(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
+    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
         """Ask Redis for its `maxmemory`, and warn where it may drop a release by itself.
 
         Raises:

@@ -52,13 +52,20 @@ class UrlBlobs:
         """
         path = f"{self._folder}/{address.file_name}"
         try:
-            self._files.makedirs(self._folder, exist_ok=True)
             self._files.pipe_file(path, bytes(piece))
         except Exception as error:
             raise self._unreachable(error) from error
 
-    def require_room(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
-        """Object stores have no limit to ask for."""
+    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:  # noqa: ARG002
+        """Make the folder, where the store has any. There is no limit to ask for.
+
+        Raises:
+            BlobsUnreachableError: it cannot be made.
+        """
+        try:
+            self._files.makedirs(self._folder, exist_ok=True)
+        except Exception as error:
+            raise self._unreachable(error) from error
 
     def _unreachable(self, error: Any) -> BlobsUnreachableError:
         """Without the text of the error, which may hold a signed URL."""

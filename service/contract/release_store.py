@@ -165,7 +165,7 @@ class ReleaseStore:
             for address, piece in zip(specs[name].addresses, cut, strict=True):
                 names[address], pieces[address] = name, piece
         blobs = self._open(self.blobs)
-        blobs.require_room(pieces)
+        blobs.prepare(pieces)
 
         def write(address: ChunkAddress) -> None:
             piece, name = pieces[address], names[address]

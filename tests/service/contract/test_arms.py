@@ -1,6 +1,7 @@
 """Arms: who gets the canary is stable, fair and the same everywhere; pointers that make no sense are refused."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def test_a_canary_gets_its_share(share: float) -> None:
 
 def test_raising_the_share_only_adds_users() -> None:
     sizes = [in_canary(share) for share in (0.0, 0.01, 0.1, 0.3, 0.8, 1.0)]
-    assert all(smaller < larger for smaller, larger in zip(sizes, sizes[1:], strict=False))
+    assert all(smaller < larger for smaller, larger in pairwise(sizes))
     assert sizes[0] == set()
     assert sizes[-1] == set(USERS)
 
@@ -71,7 +72,7 @@ def test_shares_make_one() -> None:
     "text", ["", "{}", "[]", "null", '{"version": "v1"}', '{"version": "v1", "share": "x"}', "[" * 99999]
 )
 def test_a_pointer_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(ValueError, match="the pointer of arm canary cannot be read .*publish or roll back again"):
+    with pytest.raises(ValueError, match=r"the pointer of arm canary cannot be read .*publish or roll back again"):
         ArmPointer.from_json("canary", text)
 
 

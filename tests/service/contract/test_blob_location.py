@@ -34,7 +34,7 @@ def test_one_spelling(text: str, normal: str) -> None:
     ],
 )
 def test_what_is_no_place_is_refused_with_the_cure(text: str) -> None:
-    with pytest.raises(BlobLocationError, match="blobs cannot be at .*; write an absolute path or a URL such as"):
+    with pytest.raises(BlobLocationError, match=r"blobs cannot be at .*; write an absolute path or a URL such as"):
         normal_location(text)
 
 

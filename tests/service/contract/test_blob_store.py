@@ -34,12 +34,14 @@ def blobs(
 ) -> Iterator[BlobStore]:
     locations = {
         "redis": "redis",
-        "folder": str(tmp_path / "not there yet" / "blobs"),
+        "folder": str(tmp_path / "not-there-yet" / "blobs"),
         "memory": f"memory://{keys.namespace}",
     }
     if request.param == "memory":
         pytest.importorskip("fsspec")
-    yield open_blobs(normal_location(locations[request.param].replace(" ", "-")), client_of_redis, keys)
+    store = open_blobs(normal_location(locations[request.param]), client_of_redis, keys)
+    store.prepare({})
+    yield store
     if request.param == "memory":
         importlib.import_module("fsspec").filesystem("memory").rm(f"/{keys.namespace}", recursive=True)
 
@@ -47,7 +49,7 @@ def blobs(
 def test_what_is_written_is_read(blobs: BlobStore) -> None:
     address, piece = blob(b"\x00\xff" * 1000)
     (absent, _), (empty, nothing) = blob(b"absent"), blob(b"")
-    blobs.require_room({address: piece})
+    blobs.prepare({address: piece})
     blobs.write(address, piece)
     blobs.write(address, piece)
     blobs.write(empty, nothing)
@@ -67,10 +69,10 @@ def test_namespaces_do_not_see_each_other(
 ) -> None:
     address, piece = blob(b"of one catalogue")
     blobs.write(address, piece)
-    neighbour = RedisKeys(keys.namespace + "-b")
     for location in ("redis", normal_location(f"{tmp_path}/not-there-yet/blobs")):
-        (tmp_path / "not-there-yet" / "blobs").mkdir(parents=True, exist_ok=True)
-        assert open_blobs(location, client_of_redis, neighbour).read(address) is None
+        neighbour = open_blobs(location, client_of_redis, RedisKeys(keys.namespace + "-b"))
+        neighbour.prepare({})
+        assert neighbour.read(address) is None
 
 
 @pytest.fixture
@@ -84,6 +86,7 @@ def test_a_file_is_named_by_what_it_holds_and_others_may_read_it(
     address, piece = blob(b"content")
     before = os.umask(0o022)
     try:
+        folder.prepare({})
         folder.write(address, piece)
     finally:
         os.umask(before)
@@ -104,6 +107,7 @@ def test_no_address_leaves_the_folder(folder: BlobStore, tmp_path: Path, sha256:
 def test_no_namespace_leaves_the_folder(tmp_path: Path, client_of_redis: redis.Redis) -> None:
     for namespace in (".", ".."):
         store = open_blobs(normal_location(str(tmp_path / "inside")), client_of_redis, RedisKeys(namespace))
+        store.prepare({})
         store.write(*blob(b"content"))
     assert [path.name for path in tmp_path.iterdir()] == ["inside"]
 
@@ -114,6 +118,7 @@ def test_a_write_that_fails_leaves_nothing(
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
+    folder.prepare({})
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
         BlobsUnreachableError, match=rf"blobs in {tmp_path} cannot be used \(No space left.*MMGREC_BLOBS"
@@ -124,7 +129,7 @@ def test_a_write_that_fails_leaves_nothing(
 
 def test_a_folder_that_is_not_mounted_is_not_a_missing_chunk(client_of_redis: redis.Redis, keys: RedisKeys) -> None:
     away = open_blobs("file:///nowhere/at/all", client_of_redis, keys)
-    with pytest.raises(BlobsUnreachableError, match="the blobs in /nowhere/at/all cannot be used .*is it mounted"):
+    with pytest.raises(BlobsUnreachableError, match=r"the blobs in /nowhere/at/all cannot be used .*is it mounted"):
         away.read(blob(b"content")[0])
 
 
@@ -163,6 +168,7 @@ from service.contract.redis_keys import RedisKeys
 with tempfile.TemporaryDirectory() as folder:
     store = open_blobs("file://" + folder, None, RedisKeys())
     address = ChunkAddress(hashlib.sha256(b"x").hexdigest(), 0)
+    store.prepare({})
     store.write(address, memoryview(b"x"))
     print(store.read(address))
 try:

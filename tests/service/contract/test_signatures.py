@@ -68,7 +68,7 @@ def test_keys_rotate() -> None:
 @pytest.mark.parametrize("signature", [None, 1, [], {}, True])
 def test_an_unsigned_manifest_is_refused_with_the_cure(signature: Any) -> None:
     raw = json.loads(MANIFEST.to_json()) | {"signature": signature}
-    with pytest.raises(SignatureError, match="is not signed.*MMGREC_SIGNING_KEY.*rollback"):
+    with pytest.raises(SignatureError, match=r"is not signed.*MMGREC_SIGNING_KEY.*rollback"):
         Manifest.from_json(json.dumps(raw), [KEY])
 
 
@@ -124,7 +124,7 @@ def test_keys_of_a_setting_or_a_file() -> None:
 
 @pytest.mark.parametrize("text", ["", " \n", ",", "a" * 15, f"{'a' * 16},short"])
 def test_what_is_no_secret_is_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(ValueError, match="at least 16 characters.*openssl rand") as caught:
+    with pytest.raises(ValueError, match=r"at least 16 characters.*openssl rand") as caught:
         split_keys(text)
     assert "short" not in str(caught.value)
     assert "aaaa" not in str(caught.value)
