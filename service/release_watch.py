@@ -157,10 +157,10 @@ class ReleaseWatch:
             with suppress(asyncio.CancelledError):
                 await listening
 
-    def look_now(self) -> None:
-        """Look at once, also at a release that did not load before; to be called on the event loop."""
+    async def reload(self) -> None:
+        """Look at once, also at releases that did not load before, and wait for what comes of it."""
         self._broken = {}
-        self._channel.told.set()
+        await asyncio.get_running_loop().run_in_executor(self._loader, self.refresh)
 
     def close(self) -> None:
         """Wait for a load that is under way; its time limits bound it."""
