@@ -63,9 +63,9 @@ class Runtime:
 
     async def ready(self) -> ReadyResponse:
         """Whether requests are answered. Redis away only degrades: else one outage would take every replica out."""
-        release, problem = self.watch.state
-        reasons: list[str] = [] if problem is None else [problem.reason]
-        message = None if problem is None else problem.message
+        release, problems = self.watch.state.release, self.watch.problems
+        reasons: list[str] = [problem.reason for problem in problems]
+        message = problems[0].message if problems else None
         if release is not None and "redis_unreachable" not in reasons and not await self._connection.is_up():
             reasons.append("redis_unreachable")
             message = message or self._connection.cure

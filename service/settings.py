@@ -10,14 +10,16 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.constraints import DEFAULT_TABLE_BYTES
+from service.contract.blob_location import REDIS, normal_location
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, Duplicates, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
+from service.contract.signatures import split_keys
 from service.device import Device
 from service.history_cache import DEFAULT_CACHE_BYTES
 
 PREFIX = "MMGREC_"
-JOB_VARIABLES = frozenset({"MMGREC_DATA"})
+JOB_VARIABLES = frozenset({"MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE"})
 """Variables of the jobs and the tests: they may stand in the same environment, the service does not read them."""
 
 _MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
@@ -71,6 +73,14 @@ class Settings(BaseSettings):
         default=256 * 2**20, ge=0, description="memory of counted category filters; at least one is always kept"
     )
     release_poll_seconds: Seconds = Field(default=2.0, description="how often to look for a new active release")
+    blobs_url: str = Field(
+        default=REDIS,
+        description="where the chunks of releases may be read from beside Redis: a folder or a URL such as s3://bucket/x",
+    )
+    verification_keys: SecretStr | None = Field(
+        default=None,
+        description="keys, with commas between, of which one must have signed a release; without any, all are taken",
+    )
     max_n: int = Field(default=100, ge=1, le=10_000, description="most items that one request may ask for")
     redis_timeout_seconds: Seconds = Field(default=0.25, description="limit for one answer of Redis to a request")
     redis_connect_timeout_seconds: Seconds = Field(default=0.25, description="limit for connecting to Redis")
@@ -137,6 +147,23 @@ class Settings(BaseSettings):
                 ) from None
         return url
 
+    @field_validator("blobs_url")
+    @classmethod
+    def _usable_blobs_url(cls, url: str) -> str:
+        return normal_location(url)
+
+    @field_validator("verification_keys")
+    @classmethod
+    def _usable_verification_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            split_keys(keys.get_secret_value())
+        return keys
+
+    @property
+    def accepted_keys(self) -> tuple[bytes, ...]:
+        """Keys of which one must have signed a release; empty where nothing need be signed."""
+        return () if self.verification_keys is None else split_keys(self.verification_keys.get_secret_value())
+
     @property
     def history_limits(self) -> HistoryLimits:
         """How much of a user is kept, and for how long."""
@@ -169,6 +196,5 @@ def _in_words(problem: Any) -> str:
     if not problem["loc"]:
         return reason
     name = str(problem["loc"][0])
-    # The one value that is never shown is the one that may hold a password.
-    value = "" if name == "redis_url" else f"={problem['input']!r}"
+    value = "" if name in ("redis_url", "blobs_url", "verification_keys") else f"={problem['input']!r}"
     return f"{PREFIX}{name.upper()}{value}: {reason}"

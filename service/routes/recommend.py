@@ -16,6 +16,6 @@ async def recommend(body: RecommendRequest, request: Request, runtime: RuntimeDe
     context = context_of(request.scope)
     if body.request_id is not None:
         context.request_id = body.request_id
-    release = runtime.watch.snapshot()
+    release = runtime.watch.snapshot(body.user_id, body.history)
     context.release = release.version
     return await runtime.recommender.recommend(body, release, request_id=context.request_id)
