@@ -9,9 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.recommender import RequestLimitError
+from service.batching import DeadlineError, OverloadedError
+from service.disconnect import ClientGoneError
+from service.prepare import RequestLimitError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
+from service.resolve import UnknownItemError
 from service.schemas.errors import ErrorDetail, ErrorResponse
 from service.schemas.recommend import CategoryConditions, RecommendRequest
 
@@ -31,11 +34,18 @@ class Kind(NamedTuple):
 MALFORMED = Kind(400, "invalid_request", "malformed_body")
 INVALID = Kind(422, "invalid_request", "validation_failed")
 INTERNAL = Kind(500, "internal", "internal_error")
+OVERLOADED = Kind(429, "overloaded", "queue_full", retryable=True)
+DRAINING = Kind(503, "unavailable", "draining", retryable=True)
 
 _DOMAIN: dict[type[Exception], Kind] = {
     NotReadyError: Kind(503, "unavailable", "not_ready", retryable=True),  # its own reason replaces the code
     RequestLimitError: Kind(422, "invalid_request", "limit_exceeded"),
+    UnknownItemError: Kind(404, "invalid_request", "unknown_item"),
+    OverloadedError: OVERLOADED,
+    DeadlineError: Kind(504, "unavailable", "deadline_exceeded", retryable=True),
+    ClientGoneError: Kind(499, "invalid_request", "client_closed_request"),  # nobody reads it but the log
 }
+"""The attribute `retry_after_seconds` of an error becomes the header Retry-After."""
 _BY_STATUS: dict[int, tuple[Kind, str | None]] = {
     400: (MALFORMED, "the body cannot be read as JSON: send one JSON object in UTF-8"),
     404: (Kind(404, "invalid_request", "not_found"), "there is no such route; GET /docs lists them"),
@@ -66,11 +76,17 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _on_domain(request: Request, error: Exception) -> JSONResponse:
-    kind, headers = _DOMAIN[type(error)], {}
+    kind, seconds = _DOMAIN[type(error)], getattr(error, "retry_after_seconds", None)
     if isinstance(error, NotReadyError):
         kind = kind._replace(code=error.reason)
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
-    return error_response(kind, str(error), context_of(request.scope), headers)
+    return error_response(
+        kind, str(error), context_of(request.scope), None if seconds is None else retry_after(seconds)
+    )
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header that says when to come back, in whole seconds."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
