@@ -224,7 +224,6 @@ class MicroBatcher:
                 self._run(kind, batch)
         finally:
             with self._lock:
-                self._running = None
                 self._at_work = more = bool(self._queues)
             if more:
                 with suppress(RuntimeError):  # the service ends; deadlines end the wait of who is left
@@ -253,13 +252,14 @@ class MicroBatcher:
         try:
             found = self._decode(kind.release, [each.prepared for each in batch], kind.beam_width)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the request that caused it
+            self._running = None
             if len(batch) > 1:
                 for each in batch:
                     self._run(kind, [each])
             else:
                 _on_loop(batch, _fail, batch[0].answer, error)
             return
-        seconds = time.monotonic() - started
+        seconds, self._running = time.monotonic() - started, None
         self._times.record(kind.beam_width, len(batch), seconds)
         answers = [
             Answered(decoded, started - each.since, seconds, len(batch))

@@ -43,7 +43,7 @@ class RecommendRequest(BaseModel):
             ],
             "examples": [
                 {"user_id": "u-1042", "n": 10},
-                {"user_id": "u-1042", "n": 10, "offset": 10, "explain": True, "deadline_ms": 200},
+                {"user_id": "u-1042", "n": 5, "offset": 5, "explain": True, "deadline_ms": 500},
                 {"history": ["item-3", "item-17"], "n": 5, "exclude_items": ["item-8"], "beam_width": 50},
                 {"user_id": "u-1042", "categories": {"any": ["kitchen", "garden"], "none": ["outlet"]}},
             ],
