@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.decoder import BeamDecoder
+from service.direct import DirectMiddleware
 from service.drain import Drain
 from service.errors import add_error_handlers
 from service.gate import GateMiddleware
@@ -42,7 +43,8 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     )
     app.state.settings = settings
     app.state.drain = drain
-    app.add_middleware(GateMiddleware, drain=drain)  # the one added last is the outermost
+    app.add_middleware(DirectMiddleware, routes=recommend.router.routes)  # the one added last is the outermost
+    app.add_middleware(GateMiddleware, drain=drain)
     app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
     for router in (recommend.router, items.similar_router, items.router, status.router):
