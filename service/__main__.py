@@ -24,6 +24,9 @@ from service.settings import PREFIX, Settings, SettingsError, load_settings
 logger = logging.getLogger("service")
 
 EXIT_BAD_INPUT = 2
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep an idle connection (60 s is usual): they must be the first to close it, or they
+send a request into a closed one."""
 
 
 class ListenError(OSError):
@@ -52,7 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
     limit = math.ceil(settings.drain_limit_seconds)
-    config = uvicorn.Config(app, log_config=_log_config(), server_header=False, timeout_graceful_shutdown=limit)
+    config = uvicorn.Config(
+        app,
+        log_config=_log_config(),
+        server_header=False,
+        timeout_graceful_shutdown=limit,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
     server = DrainingServer(config, app.state.drain)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
