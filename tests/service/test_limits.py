@@ -1,4 +1,4 @@
-"""What stands at a limit is answered, odd as it may be; what stands beyond is refused (more of it in test_errors.py)."""
+"""What stands at a limit is answered, odd as it may be; what stands beyond is refused (more in test_errors.py)."""
 
 import json
 from typing import Any
