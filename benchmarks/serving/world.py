@@ -1,4 +1,4 @@
-"""A service as it would run: a made-up catalogue as a release, users with histories, a private Redis, a core of its own.
+"""A service as it would run: a made-up catalogue as a release, users with histories, a Redis, a core of its own.
 
 The service has the first core; Redis and the load have the others. On a machine with one core all share it, and the
 report says so.
