@@ -4,22 +4,29 @@ import argparse
 import copy
 import ipaddress
 import logging
+import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 from service.app import create_app
+from service.drain import Drain
 from service.settings import PREFIX, Settings, SettingsError, load_settings
 
 logger = logging.getLogger("service")
 
 EXIT_BAD_INPUT = 2
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep an idle connection (60 s is usual): they must be the first to close it, or they
+send a request into a closed one."""
 
 
 class ListenError(OSError):
@@ -30,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until it is told to stop.
 
     Returns:
-        0 after Ctrl-C, 2 for settings or an address that cannot be used. SIGTERM ends the process by that
-        signal, once running requests are answered.
+        0 after SIGTERM or Ctrl-C, once accepted requests are answered; 2 for settings or an address that cannot be
+        used.
     """
     flags = vars(_parser().parse_args(arguments))
     try:
@@ -47,7 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=_log_config(), server_header=False))
+    limit = math.ceil(settings.drain_limit_seconds)
+    config = uvicorn.Config(
+        app,
+        log_config=_log_config(),
+        server_header=False,
+        timeout_graceful_shutdown=limit,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    server = DrainingServer(config, app.state.drain)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"MMGRec listens on http://{shown}:{port} (routes: /docs)\n")
@@ -56,6 +71,32 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         logger.warning("%s is reachable from other machines, and this service asks nobody who they are", shown)
     with suppress(KeyboardInterrupt):  # uvicorn stops cleanly and then raises the signal again
         server.run(sockets=[listener])
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends as `service.drain` says when SIGTERM comes; by itself, uvicorn would close the port at once.
+
+    Ctrl-C, or a second SIGTERM, skips the grace; accepted requests are still answered.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came. It is not raised again once all is done, so the process ends with 0."""
+        if sig == signal.SIGTERM and not self._drain.draining:
+            self._drain.begin()
+        elif sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            self._drain.begin()
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        self.should_exit = self.should_exit or self._drain.over
+        return await super().on_tick(counter)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.decoder import BeamDecoder
+from service.direct import DirectMiddleware
+from service.drain import Drain
 from service.errors import add_error_handlers
+from service.gate import GateMiddleware
 from service.middleware import RequestContextMiddleware
 from service.release import DecoderFactory
-from service.routes import events, recommend, status, users
+from service.routes import events, items, recommend, status, users
 from service.runtime import VERSION, Runtime
 from service.settings import Settings, load_settings
 
@@ -24,10 +27,11 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
         settings: see `load_settings`.
         decoder_factory: what decodes; tests pass one that needs no model.
     """
+    drain = Drain(grace_seconds=settings.drain_grace_seconds, limit_seconds=settings.drain_limit_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Runtime(settings, decoder_factory) as app.state.runtime:
+        async with Runtime(settings, decoder_factory, drain) as app.state.runtime:
             yield
 
     app = FastAPI(
@@ -35,12 +39,23 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
         summary="Generative recommendation: every answer is spelled, token by token, within the catalogue.",
         version=VERSION,
         lifespan=lifespan,
+        redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.drain = drain
+    app.add_middleware(DirectMiddleware, routes=recommend.router.routes)  # the one added last is the outermost
+    app.add_middleware(GateMiddleware, drain=drain)
     app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
-    for group in (recommend, events, users, status):
-        app.include_router(group.router)
+    for router in (
+        recommend.router,
+        items.similar_router,
+        items.router,
+        events.router,
+        users.router,
+        status.router,
+    ):
+        app.include_router(router)
     return app
 
 

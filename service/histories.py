@@ -18,7 +18,7 @@ from service.contract.redis_keys import HISTORY_CAP
 from service.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
 from service.round_trips import Command, RoundTrips
-from service.user_items import UserItems as UserItems
+from service.user_items import UserItems
 
 logger = logging.getLogger(__name__)
 

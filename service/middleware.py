@@ -6,7 +6,7 @@ Plain ASGI: Starlette's BaseHTTPMiddleware costs a task and a queue per request.
 import logging
 
 from fastapi import HTTPException
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import INTERNAL, error_response
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestContextMiddleware:
-    """Gives requests a context and responses X-Request-ID and X-Release; turns unforeseen errors into a 500."""
+    """Gives requests a context and responses its headers; turns unforeseen errors into a 500."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
@@ -34,10 +34,7 @@ class RequestContextMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = context.request_id
-                if context.release is not None:
-                    headers["X-Release"] = context.release
+                message["headers"] = [*message["headers"], *context.headers()]
             await send(message)
 
         bounded = _bounded(receive, request_headers.get("content-length"), self._max_body_bytes)

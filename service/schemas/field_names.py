@@ -1,4 +1,4 @@
-"""Which fields a body has at the place where one was misspelt."""
+"""Which fields a body, or a query, has at the place where one was misspelt."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
@@ -6,19 +6,21 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 
-def field_names(route: Any, path: Sequence[str]) -> list[str]:
-    """Names of the fields beside the one at `path`, such as `["events", "3", "usr"]`, in the body of a route."""
-    model = _model(route.body_field.field_info.annotation)
-    for part in path[:-1]:
+def field_names(route: Any, place: Sequence[str | int]) -> list[str]:
+    """Names of the fields at a place such as `("body", "events", 3)`; empty where it is no model of ours."""
+    roots = [route.body_field] if place[0] == "body" else route.dependant.query_params
+    model = _model(root.field_info.annotation for root in roots if root is not None)
+    for part in place[1:]:
         if model is not None and part in model.model_fields:  # anything else is a position in a list
-            model = _model(model.model_fields[part].annotation)
-    assert model is not None, f"no model holds {path}"
-    return list(model.model_fields)
+            model = _model([model.model_fields[str(part)].annotation])
+    return [] if model is None else list(model.model_fields)
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
-    """The model within an annotation such as `list[Event] | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner: Iterable[Any] = get_args(annotation)
-    return next((found for part in inner if (found := _model(part)) is not None), None)
+def _model(annotations: Iterable[Any]) -> type[BaseModel] | None:
+    """The first model that some annotations name, such as that of `list[Event] | None`."""
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        if (inner := _model(get_args(annotation))) is not None:
+            return inner
+    return None

@@ -1,0 +1,71 @@
+"""How long a run of the decoder takes, as measured lately: what waits are predicted from."""
+
+from math import inf
+
+_WEIGHT = 0.2  # of a new measurement
+_MOST_GROWTH = 2.0  # a run that a stall of the machine made a hundred times as long counts as twice as long
+
+
+class _Sizes:
+    """Moving averages by batch size, and what they say of one another."""
+
+    def __init__(self) -> None:
+        self._averages: dict[int, float] = {}  # the one measured last stands last
+        self._estimates: dict[int, float] = {}
+
+    def record(self, size: int, seconds: float) -> None:
+        averages = dict(self._averages)
+        before = averages.pop(size, None)
+        if before is not None:
+            seconds = before + _WEIGHT * (min(seconds, _MOST_GROWTH * before) - before)
+        averages[size] = seconds
+        self._averages, self._estimates = averages, {}  # replaced and not changed: other threads read them
+
+    def estimate(self, size: int) -> float:
+        """The average itself, or what more recent ones of other sizes allow, if that is less.
+
+        A run takes no longer than a larger one, and one of twice the size no more than twice as long. Without this, a
+        size that was slow once would be avoided, so never be measured again, and stay slow for good.
+        """
+        estimates = self._estimates
+        if size not in estimates:
+            least = inf
+            for other, seconds in reversed(self._averages.items()):
+                least = min(least, seconds * 2 ** max(0, size - other))
+                if other == size:
+                    break
+            estimates[size] = least
+        return estimates[size]
+
+
+class RunTimes:
+    """Seconds of a run by beam width and batch size.
+
+    Written by the inference thread, read from any: a reader sees the averages before or after a measurement.
+    """
+
+    def __init__(self) -> None:
+        self._by_width: dict[int, _Sizes] = {}
+
+    def record(self, beam_width: int, batch: int, seconds: float) -> None:
+        """Take a measurement."""
+        sizes = self._by_width.get(beam_width) or _Sizes()
+        sizes.record(_size_of(batch), seconds)
+        self._by_width[beam_width] = sizes
+
+    def seconds(self, beam_width: int, batch: int) -> float:
+        """What a run of `batch` requests will take; 0 while nothing of that beam width was measured."""
+        sizes = self._by_width.get(beam_width)
+        return 0.0 if sizes is None else sizes.estimate(_size_of(batch))
+
+    def largest_batch(self, beam_width: int, most: int, seconds: float) -> int:
+        """The largest batch up to `most` whose run takes at most `seconds`; 1 if even that takes longer."""
+        batch = most
+        while batch > 1 and self.seconds(beam_width, batch) > seconds:
+            batch = 1 << (_size_of(batch) - 1)  # the largest one of the size below
+        return batch
+
+
+def _size_of(batch: int) -> int:
+    """Batches of 1, 2, 3 to 4, 5 to 8, ... count as equal."""
+    return (batch - 1).bit_length()
