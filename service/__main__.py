@@ -1,21 +1,20 @@
 """`python -m service`: one process, one event loop, one inference thread."""
 
-import argparse
-import copy
-import ipaddress
 import logging
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG
+from fastapi import FastAPI
 
 from service.app import create_app
-from service.settings import PREFIX, Settings, SettingsError, load_settings
+from service.exposure import has_keys, is_this_machine_alone, refuse_open_doors
+from service.flags import read_flags
+from service.logs import log_config
+from service.settings import Settings, SettingsError, load_settings
 
 logger = logging.getLogger("service")
 
@@ -33,26 +32,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after Ctrl-C, 2 for settings or an address that cannot be used. SIGTERM ends the process by that
         signal, once running requests are answered.
     """
-    flags = vars(_parser().parse_args(arguments))
+    flags = read_flags(arguments)
     try:
         settings = load_settings(**flags)
+        refuse_open_doors(settings)
+        app = create_app(settings)
         listener = listen(settings.host, settings.port)
     except (SettingsError, ListenError) as error:
         sys.stderr.write(f"python -m service: {error}\n")
         return EXIT_BAD_INPUT
     with listener:
-        _serve(settings, listener)
+        _serve(app, settings, listener)
     return 0
 
 
-def _serve(settings: Settings, listener: socket.socket) -> None:
-    app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=_log_config(), server_header=False))
+def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app,
+        log_config=log_config(settings),
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=settings.max_header_bytes,
+    )
+    server = uvicorn.Server(config)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"MMGRec listens on http://{shown}:{port} (routes: /docs)\n")
     sys.stdout.flush()
-    if not ipaddress.ip_address(host).is_loopback:
+    if not is_this_machine_alone(host) and not has_keys(settings):
         logger.warning("%s is reachable from other machines, and this service asks nobody who they are", shown)
     with suppress(KeyboardInterrupt):  # uvicorn stops cleanly and then raises the signal again
         server.run(sockets=[listener])
@@ -90,23 +97,6 @@ def _listen_error(host: str, port: int, error: OSError) -> ListenError:
         f"cannot listen on {host} port {port} ({error.strerror or error}): "
         "stop what listens there, or choose another --port or --host"
     )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m service", description="Serve the active release. A flag wins over its environment variable."
-    )
-    for name, field in Settings.model_fields.items():
-        shown = f"{field.description} [env: {PREFIX}{name.upper()}]".replace("%", "%%")
-        parser.add_argument("--" + name.replace("_", "-"), help=shown, metavar=name.rpartition("_")[2].upper())
-    return parser
-
-
-def _log_config() -> dict[str, Any]:
-    """Uvicorn's own, with our loggers beside it."""
-    config: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["service"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
-    return config
 
 
 if __name__ == "__main__":

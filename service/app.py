@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.decoder import BeamDecoder
+from service.edge import OWN_TRACES_ALONE, Edge
 from service.errors import add_error_handlers
-from service.middleware import RequestContextMiddleware
 from service.release import DecoderFactory
-from service.routes import recommend, status
+from service.routes import admin, metrics, recommend, status
 from service.runtime import VERSION, Runtime
 from service.settings import Settings, load_settings
 
@@ -23,23 +23,29 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     Args:
         settings: see `load_settings`.
         decoder_factory: what decodes; tests pass one that needs no model.
+
+    Raises:
+        SettingsError: a file that the settings name cannot be used, or an extra is missing.
     """
+    edge = Edge(settings, VERSION)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Runtime(settings, decoder_factory) as app.state.runtime:
-            yield
+        async with Runtime(settings, decoder_factory, edge.metrics) as app.state.runtime:
+            with edge.running(app.state.runtime):
+                yield
 
     app = FastAPI(
         title="MMGRec",
         summary="Generative recommendation: every answer is spelled, token by token, within the catalogue.",
         version=VERSION,
         lifespan=lifespan,
+        telemetry=OWN_TRACES_ALONE,
     )
     app.state.settings = settings
-    app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes)
+    edge.surround(app)
     add_error_handlers(app)
-    for group in (recommend, status):
+    for group in (recommend, status, metrics, admin):
         app.include_router(group.router)
     return app
 

@@ -9,7 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from service.contract.release_store import ReleaseMissingError
 from service.recommender import RequestLimitError
+from service.redis_connection import RedisUnavailableError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
 from service.schemas.errors import ErrorDetail, ErrorResponse
@@ -30,14 +32,18 @@ class Kind(NamedTuple):
 
 MALFORMED = Kind(400, "invalid_request", "malformed_body")
 INVALID = Kind(422, "invalid_request", "validation_failed")
+UNAUTHENTICATED = Kind(401, "authentication", "unauthenticated")
 INTERNAL = Kind(500, "internal", "internal_error")
 
 _DOMAIN: dict[type[Exception], Kind] = {
     NotReadyError: Kind(503, "unavailable", "not_ready", retryable=True),  # its own reason replaces the code
     RequestLimitError: Kind(422, "invalid_request", "limit_exceeded"),
+    ReleaseMissingError: Kind(409, "invalid_request", "no_earlier_release"),
+    RedisUnavailableError: Kind(503, "unavailable", "redis_unavailable", retryable=True),
 }
 _BY_STATUS: dict[int, tuple[Kind, str | None]] = {
     400: (MALFORMED, "the body cannot be read as JSON: send one JSON object in UTF-8"),
+    401: (UNAUTHENTICATED, "this route asks for an admin key: send Authorization: Bearer KEY or X-API-Key: KEY"),
     404: (Kind(404, "invalid_request", "not_found"), "there is no such route; GET /docs lists them"),
     405: (Kind(405, "invalid_request", "method_not_allowed"), "the route does not take this method; it takes: {allow}"),
     413: (Kind(413, "invalid_request", "body_too_large"), None),
@@ -47,6 +53,7 @@ _NO_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
 
 def error_response(kind: Kind, message: str, context: RequestContext, headers: Any = None) -> JSONResponse:
     """The answer to an error."""
+    context.error_code = kind.code
     detail = ErrorDetail(
         type=kind.type,
         code=kind.code,

@@ -18,6 +18,7 @@ from service.histories import Histories, UserItems
 from service.inference import InferenceThread
 from service.redis_connection import RedisUnavailableError
 from service.release import Int64Array, Release
+from service.request_context import Answer, RequestContext
 from service.schemas.recommend import (
     CategoryConditions,
     FallbackReason,
@@ -68,24 +69,45 @@ class Recommender:
         self._batcher = MicroBatcher(inference, decode, max_batch=max_batch)
         self._max_n = max_n
 
-    async def recommend(self, request: RecommendRequest, release: Release, *, request_id: str) -> RecommendResponse:
+    async def recommend(
+        self, request: RecommendRequest, release: Release, context: RequestContext
+    ) -> RecommendResponse:
         """Answer one request from one release.
 
         Raises:
             RequestLimitError: `n` or `beam_width` is beyond what is offered.
         """
-        started = time.perf_counter()
+        started = time.monotonic()
         beam_width = choose_beam_width(request, release, self._max_n)
         stored, degraded = await self._stored_items(request.user_id)
+        read = context.stage("histories", started)
         prepared = prepare(request, stored, release)
+        ready = context.stage("prepare", read)
         reason = None if len(prepared.history) else _why_fallback(request, stored, degraded=degraded)
         if reason is None:
             decoded = await self._batcher.decode(release, prepared, beam_width)
+            found = context.stage("decode", ready)
             picks = resolve(decoded, release, request.n)
         else:
             picks = await self._inference.run(popular, release, prepared, request.n)
+            found = ready
+        context.stage("resolve", found)
+        context.answers.append(
+            Answer(
+                release=release.version,
+                num_items=len(release.items),
+                rows=[pick.row for pick in picks],
+                source="model" if reason is None else "fallback:popular",
+                fallback_reason=reason,
+                degraded=degraded,
+                exhausted=len(picks) < request.n,
+                beam_width=beam_width,
+                history_length=len(prepared.history),
+                unknown_history_items=prepared.unknown,
+            )
+        )
         return RecommendResponse(
-            request_id=request_id,
+            request_id=context.request_id,
             release=release.version,
             items=[_describe(pick, place, release, request.include_metadata) for place, pick in enumerate(picks, 1)],
             source="model" if reason is None else "fallback:popular",
@@ -96,7 +118,7 @@ class Recommender:
             unknown_history_items=prepared.unknown,
             unknown_candidates=prepared.unknown_candidates,
             history_length=min(len(prepared.history), release.manifest.model.max_history),
-            took_ms=round((time.perf_counter() - started) * 1000, 3),
+            took_ms=round((time.monotonic() - started) * 1000, 3),
         )
 
     async def _stored_items(self, user_id: str | None) -> tuple[UserItems, bool]:

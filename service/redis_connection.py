@@ -1,5 +1,8 @@
 """The one Redis of a service process: the private server of `home`, or the one that the settings name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import redis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
@@ -52,6 +55,18 @@ class RedisConnection:
             self._connect(url)
         assert self._blocking is not None
         return ReleaseStore(self._blocking, self.keys)
+
+    @contextmanager
+    def reached(self) -> Iterator[ReleaseStore]:
+        """The releases, for callers of the service: whatever Redis does, they are told the cure. Blocks.
+
+        Raises:
+            RedisUnavailableError: Redis cannot be reached.
+        """
+        try:
+            yield self.open()
+        except (RedisUnavailableError, *RedisFailure) as error:
+            raise RedisUnavailableError(self.cure) from error
 
     @property
     def cure(self) -> str:

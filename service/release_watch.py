@@ -96,6 +96,11 @@ class ReleaseWatch:
             await loop.run_in_executor(self._loader, self.refresh)
             await asyncio.sleep(self._settings.release_poll_seconds)
 
+    async def look_now(self) -> State:
+        """Look once, at once; the state that this left."""
+        await asyncio.get_running_loop().run_in_executor(self._loader, self.refresh)
+        return self.state
+
     def close(self) -> None:
         """Wait for a load that is under way; its time limits bound it."""
         self._loader.shutdown(wait=True, cancel_futures=True)

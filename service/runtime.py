@@ -7,6 +7,7 @@ from typing import Self
 
 from service.histories import Histories
 from service.inference import InferenceThread
+from service.metrics import Metrics
 from service.recommender import Recommender
 from service.redis_connection import RedisConnection
 from service.release import DecoderFactory, Release
@@ -20,8 +21,9 @@ VERSION = metadata.version("mmgrec")
 class Runtime:
     """Connection, release watch, inference thread and recommender; entering it starts the watch and returns at once."""
 
-    def __init__(self, settings: Settings, decoder_factory: DecoderFactory) -> None:
+    def __init__(self, settings: Settings, decoder_factory: DecoderFactory, metrics: Metrics) -> None:
         self._settings = settings
+        self.metrics = metrics
         self._connection = RedisConnection(settings)
         self._inference = InferenceThread()
         self._watching: asyncio.Task[None] | None = None
@@ -58,6 +60,25 @@ class Runtime:
             message=message,
             release=None if release is None else release.version,
         )
+
+    def published(self) -> tuple[str | None, list[str]]:
+        """Active version and all versions. Blocks; never on the loop.
+
+        Raises:
+            RedisUnavailableError: Redis cannot be reached.
+        """
+        with self._connection.reached() as store:
+            return store.active_version(), store.versions()
+
+    def roll_back(self) -> None:
+        """Make the parent of the active release the active one. Blocks; never on the loop.
+
+        Raises:
+            ReleaseMissingError: there is no parent.
+            RedisUnavailableError: Redis cannot be reached.
+        """
+        with self._connection.reached() as store:
+            store.activate(store.parent_of_active())
 
     def info(self) -> InfoResponse:
         """What this process is and does."""

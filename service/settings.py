@@ -4,15 +4,17 @@ import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import redis
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.constraints import DEFAULT_TABLE_BYTES
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.device import Device
+from service.secret_files import FILE_SUFFIX, SecretFileError, SecretFiles, file_options, is_secret, read_secret
 
 PREFIX = "MMGREC_"
 JOB_VARIABLES = frozenset({"MMGREC_DATA"})
@@ -72,11 +74,62 @@ class Settings(BaseSettings):
     redis_connect_timeout_seconds: Seconds = Field(default=0.25, description="limit for connecting to Redis")
     release_timeout_seconds: Seconds = Field(default=10.0, description="limit for one piece of a release from Redis")
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, description="largest accepted request body")
+    max_header_bytes: int = Field(
+        default=32 * 1024, ge=1024, description="largest accepted headers of a request, names and values together"
+    )
+    api_keys: SecretStr | None = Field(
+        default=None, description="keys that callers must show, comma-separated; for small set-ups, see API_KEYS_FILE"
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="file of lines NAME:SHA256 (made by python -m service.api_keys NAME), read again when it changes",
+    )
+    admin_keys: SecretStr | None = Field(
+        default=None, description="keys for /admin/*, comma-separated; without any, /admin/* does not exist"
+    )
+    admin_keys_file: Path | None = Field(default=None, description="the same as API_KEYS_FILE, for /admin/*")
+    allow_anonymous: bool = Field(
+        default=False, description="without API keys, be reachable from other machines all the same"
+    )
+    metrics_public: bool = Field(default=True, description="GET /metrics asks for no key")
+    rate_limit_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        description="recommendations or other requests per second of one key, counted per process; none: no limit",
+    )
+    rate_limit_burst: int | None = Field(
+        default=None, ge=1, le=10**6, description="requests of one key at once; default: those of one second"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe lines of the log: debug, info (one per request), warning or error"
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="json (one object per line) or text")
+    log_hash_key: SecretStr | None = Field(
+        default=None,
+        description="key of the hashes that stand for user ids in logs and traces; default: a random one per process",
+    )
+    otel_endpoint: str | None = Field(
+        default=None,
+        description="OTLP/HTTP collector that traces are sent to, such as http://127.0.0.1:4318 (needs mmgrec[otel])",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before files of secrets and variables, of which only one may be set."""
+        return init_settings, SecretFiles(settings_cls), env_settings
 
     @model_validator(mode="before")
     @classmethod
     def _no_unknown_variables(cls, values: Any) -> Any:
-        known = {PREFIX + name.upper() for name in cls.model_fields}
+        known = {PREFIX + name.upper() for name in (*cls.model_fields, *file_options(cls))}
         unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
         unknown = [name for name in unknown if name.upper() not in known | JOB_VARIABLES]
         if unknown:
@@ -108,6 +161,23 @@ class Settings(BaseSettings):
                 ) from None
         return url
 
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _usable_endpoint(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None:
+            url = urlsplit(endpoint)
+            if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
+                raise ValueError(
+                    "write http:// or https:// and a host, such as http://127.0.0.1:4318; credentials belong into "
+                    "OTEL_EXPORTER_OTLP_HEADERS"
+                )
+        return endpoint
+
+    def secrets(self) -> list[str]:
+        """Every secret that is set, for whoever keeps them out of sight."""
+        values = (getattr(self, name) for name, field in type(self).model_fields.items() if is_secret(field))
+        return [value.get_secret_value() for value in values if value is not None]
+
     @property
     def redis_kind(self) -> Literal["embedded", "external"]:
         """Whose Redis it is: the private one of `home`, or one that `redis_url` names."""
@@ -117,11 +187,20 @@ class Settings(BaseSettings):
 def load_settings(**flags: Any) -> Settings:
     """Read the settings; `flags` that are not None win over the environment.
 
+    A flag `x_file` of a secret `x` names the file that holds it.
+
     Raises:
         SettingsError: something is wrong with them, in words for whoever starts the service.
     """
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        for option in file_options(Settings):
+            if option in given:
+                flag = "--" + option.replace("_", "-")
+                given[option.removesuffix(FILE_SUFFIX)] = read_secret(Path(given.pop(option)), flag)
+        return Settings(**given)
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         raise SettingsError("\n".join(_in_words(problem) for problem in error.errors())) from None
 
@@ -131,6 +210,8 @@ def _in_words(problem: Any) -> str:
     if not problem["loc"]:
         return reason
     name = str(problem["loc"][0])
-    # The one value that is never shown is the one that may hold a password.
-    value = "" if name == "redis_url" else f"={problem['input']!r}"
+    field = Settings.model_fields.get(name)
+    # A secret is never shown, and neither is what may be one that stands in the wrong place.
+    hidden = field is None or is_secret(field) or name == "otel_endpoint"
+    value = "" if hidden else f"={problem['input']!r}"
     return f"{PREFIX}{name.upper()}{value}: {reason}"

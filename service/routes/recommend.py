@@ -16,6 +16,8 @@ async def recommend(body: RecommendRequest, request: Request, runtime: RuntimeDe
     context = context_of(request.scope)
     if body.request_id is not None:
         context.request_id = body.request_id
+    if body.user_id is not None:
+        context.user_ids.append(body.user_id)
     release = runtime.watch.snapshot()
     context.release = release.version
-    return await runtime.recommender.recommend(body, release, request_id=context.request_id)
+    return await runtime.recommender.recommend(body, release, context)

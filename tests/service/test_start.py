@@ -87,11 +87,11 @@ def test_the_command_says_where_it_listens_answers_and_stops(
     stop: signal.Signals,
     code: int,
 ) -> None:
-    command = [sys.executable, "-m", "service", "--port", "0", "--redis-url", redis_url, "--host", "0.0.0.0"]
+    command = [sys.executable, "-m", "service", "--port", "0", "--host", "0.0.0.0", "--allow-anonymous"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment(MMGREC_NAMESPACE=namespace, MMGREC_RELEASE_POLL_SECONDS="0.05"),
+        env=environment(MMGREC_REDIS_URL=redis_url, MMGREC_NAMESPACE=namespace, MMGREC_RELEASE_POLL_SECONDS="0.05"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,64 @@
+"""The flags of `python -m service`, made from the settings: nothing about a setting is written twice."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from service.secret_files import FILE_SUFFIX, file_options, is_secret
+from service.settings import PREFIX, Settings
+
+
+def read_flags(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parse a command line into what `load_settings` takes: every setting, None where its flag is not given.
+
+    Ends the process with code 2 on a wrong one, and with 0 after --help.
+    """
+    return vars(_parser().parse_args(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    # An abbreviation would make "--redis-url redis://:PASSWORD@HOST" a value of --redis-url-file, shown in its error.
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Serve the active release. A flag wins over its environment variable, that over the default.",
+        epilog="Secrets are no flags, since the process list shows those: give their variable, or name a file.",
+        allow_abbrev=False,
+    )
+    for name, field in Settings.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        if is_secret(field):
+            parser.add_argument(
+                flag, action=_RefusedSecret, nargs="?", help=argparse.SUPPRESS, default=argparse.SUPPRESS
+            )
+            continue
+        described = f"{field.description}{_default(field.default)} [env: {PREFIX}{name.upper()}]"
+        metavar = name.rpartition("_")[2].upper()
+        if field.annotation is bool:
+            parser.add_argument(flag, help=_plain(described), nargs="?", const="true", metavar="BOOL")
+        else:
+            parser.add_argument(flag, help=_plain(described), metavar=metavar)
+    for option in file_options(Settings):
+        secret = option.removesuffix(FILE_SUFFIX)
+        described = f"file that holds: {Settings.model_fields[secret].description}"
+        variables = f"[env: {PREFIX}{option.upper()}, or {PREFIX}{secret.upper()} for the value itself]"
+        parser.add_argument("--" + option.replace("_", "-"), help=_plain(f"{described} {variables}"), metavar="FILE")
+    return parser
+
+
+class _RefusedSecret(argparse.Action):
+    """Says where a secret belongs instead, without repeating it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        flag = self.option_strings[0]
+        variable = PREFIX + self.dest.upper()
+        parser.error(f"{flag} would show a secret in the process list: set {variable}, or name a file with {flag}-file")
+
+
+def _default(default: Any) -> str:
+    """A default that says something; None, and those that are made at the start, are told in the description."""
+    plain = isinstance(default, str | int | float) and not isinstance(default, bool)
+    return f" (default: {default})" if plain and default != "" else ""
+
+
+def _plain(text: str) -> str:
+    return text.replace("%", "%%")
