@@ -200,7 +200,7 @@ def _free_port(first: int) -> int:
 def _service(namespace: str, home: Path, redis_url: str | None, port: int) -> Iterator[str]:
     """The real service in a process of its own; yields its address once it is ready, stops it at the end."""
     command = [sys.executable, "-m", "service", "--host", HOST, "--port", str(port), "--home", str(home)]
-    environment = {**os.environ, "MMGREC_NAMESPACE": namespace}
+    environment = {"MMGREC_LOG_FORMAT": "text", **os.environ, "MMGREC_NAMESPACE": namespace}
     if redis_url is not None:
         environment["MMGREC_REDIS_URL"] = redis_url
     process = subprocess.Popen(command, env=environment)

@@ -56,8 +56,9 @@ class _RefusedSecret(argparse.Action):
 
 def _default(default: Any) -> str:
     """A default that says something; None, and those that are made at the start, are told in the description."""
-    plain = isinstance(default, str | int | float) and not isinstance(default, bool)
-    return f" (default: {default})" if plain and default != "" else ""
+    if isinstance(default, bool):
+        return f" (default: {str(default).lower()})"
+    return f" (default: {default})" if isinstance(default, str | int | float) else ""
 
 
 def _plain(text: str) -> str:

@@ -27,6 +27,8 @@ class LineFormatter(logging.Formatter):
         super().__init__()
         self._as_json = as_json
         self._redaction = redaction
+        self._encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for every line
+        self._second = (0, "")  # and its text: most lines share theirs with the one before
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; a trace is a field of JSON, and follows on lines of its own in text."""
@@ -35,7 +37,7 @@ class LineFormatter(logging.Formatter):
 
     def _json(self, record: logging.LogRecord) -> str:
         told: dict[str, Any] = {
-            "time": _utc(record.created),
+            "time": self._utc(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -43,16 +45,21 @@ class LineFormatter(logging.Formatter):
         }
         if record.exc_info:
             told["trace"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+        return self._encode(told)
 
     def _text(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in getattr(record, FIELDS, {}).items())
-        line = f"{_utc(record.created)} {record.levelname:<7} {record.name}: {record.getMessage()}{fields}"
+        line = f"{self._utc(record.created)} {record.levelname:<7} {record.name}: {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def _utc(self, created: float) -> str:
+        """Such as 2026-11-21T10:30:00.123Z."""
+        second = int(created)
+        known, text = self._second
+        if second != known:
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = (second, text)
+        return f"{text}.{int((created - second) * 1000):03d}Z"
 
 
 def log_config(settings: Settings) -> dict[str, Any]:

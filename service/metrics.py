@@ -4,8 +4,7 @@ Counted where it is cheap: a request touches children that are kept here, for `l
 What others know already (queue, release, histories) is pulled at scrape time by `service.scraped`.
 """
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,9 +27,6 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHED_STATUSES = frozenset({429, 503, 504})
 MOST_RELEASES = 8
 """Of older releases the counters are dropped: a process that lives for months must not keep a series for each."""
-
-Key = TypeVar("Key")
-Child = TypeVar("Child")
 
 
 class Metrics:
@@ -70,7 +66,7 @@ class Metrics:
         self._returned = self._histogram("items_returned", "Items of a recommendation.", COUNTS)
         self._request_children: dict[tuple[str, int], Counter] = {}
         self._route_children: dict[str, Histogram] = {}
-        self._stage_children: dict[str, Histogram] = {}
+        self._stage_children: dict[str, Histogram] = {"queue": self._queue_seconds}  # which has a metric of its own
         self._answer_children: dict[tuple[str, str], Counter] = {}
 
     def pull_from(self, collector: Collector) -> None:
@@ -83,18 +79,25 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float, error_code: str | None) -> None:
         """A request has ended; `route` is the template of its path, never the path."""
-        _kept(self._request_children, (route, status), lambda: self._requests.labels(route, str(status))).inc()
-        _kept(self._route_children, route, lambda: self._request_seconds.labels(route)).observe(seconds)
+        child = self._request_children.get((route, status))
+        if child is None:
+            child = self._request_children[route, status] = self._requests.labels(route, str(status))
+        child.inc()
+        timed = self._route_children.get(route)
+        if timed is None:
+            timed = self._route_children[route] = self._request_seconds.labels(route)
+        timed.observe(seconds)
         if status in SHED_STATUSES:
             self._shed.labels(error_code or "unknown").inc()
 
     def stages(self, stages: Iterable[Stage]) -> None:
         """The parts of a request."""
+        children = self._stage_children
         for name, started, ended in stages:
-            child = _kept(self._stage_children, name, lambda name=name: self._stage_seconds.labels(name))  # type: ignore[misc]
+            child = children.get(name)
+            if child is None:
+                child = children[name] = self._stage_seconds.labels(name)
             child.observe(ended - started)
-            if name == "queue":
-                self._queue_seconds.observe(ended - started)
 
     def batch(self, size: int, *, padding_ratio: float) -> None:
         """The decoder ran.
@@ -147,10 +150,3 @@ class Metrics:
 
     def _histogram(self, name: str, told: str, buckets: Iterable[float]) -> Histogram:
         return Histogram(PREFIX + name, told, buckets=tuple(buckets), registry=self.registry)
-
-
-def _kept(children: dict[Key, Child], key: Key, make: Callable[[], Child]) -> Child:
-    child = children.get(key)
-    if child is None:
-        child = children[key] = make()
-    return child

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from service.doors import door_of
@@ -12,6 +13,8 @@ from service.request_context import Ended, RequestContext
 from service.tracing import Tracing
 
 logger = logging.getLogger("service.access")
+
+_TOLD = itemgetter("method", "route", "status")
 
 CLIENT_GONE = 499
 """Told of a request whose caller left before an answer began; nobody receives it."""
@@ -47,7 +50,10 @@ class Observation:
         if trace_id is not None:
             fields["trace_id"] = trace_id
         if logger.isEnabledFor(level):
-            logger.log(level, "%s %s %d", request.scope["method"], route, request.status, extra={FIELDS: fields})
+            # Not `logger.log`: it walks the stack for a file and line that this line does not tell.
+            record = logging.LogRecord(logger.name, level, "", 0, "%s %s %d", _TOLD(fields), None)
+            setattr(record, FIELDS, fields)
+            logger.handle(record)
 
     def _fields(self, request: Ended, route: str) -> dict[str, Any]:
         context = request.context
