@@ -77,6 +77,7 @@ class Coverage:
         now = self._clock()
         if now < self._half_ends:
             return
-        over = now >= self._half_ends + WINDOW_SECONDS / 2  # nobody came for more than half a window
-        self._before, self._present = ({} if over else self._present), {}
-        self._half_ends = now + WINDOW_SECONDS / 2
+        half = WINDOW_SECONDS / 2
+        halves = int((now - self._half_ends) // half) + 1  # more than one where nobody came for so long
+        self._before, self._present = (self._present if halves == 1 else {}), {}
+        self._half_ends += halves * half
