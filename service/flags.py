@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from pydantic.fields import FieldInfo
+
 from service.secret_files import FILE_SUFFIX, file_options, is_secret
 from service.settings import PREFIX, Settings
 
@@ -27,22 +29,30 @@ def _parser() -> argparse.ArgumentParser:
     for name, field in Settings.model_fields.items():
         flag = "--" + name.replace("_", "-")
         if is_secret(field):
-            parser.add_argument(
-                flag, action=_RefusedSecret, nargs="?", help=argparse.SUPPRESS, default=argparse.SUPPRESS
-            )
-            continue
-        described = f"{field.description}{_default(field.default)} [env: {PREFIX}{name.upper()}]"
-        metavar = name.rpartition("_")[2].upper()
-        if field.annotation is bool:
-            parser.add_argument(flag, help=_plain(described), nargs="?", const="true", metavar="BOOL")
+            refused = {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+            parser.add_argument(flag, action=_RefusedSecret, nargs="?", **refused)
+        elif field.annotation is bool:
+            parser.add_argument(flag, help=_described(name, field), nargs="?", const="true", metavar="BOOL")
         else:
-            parser.add_argument(flag, help=_plain(described), metavar=metavar)
+            parser.add_argument(flag, help=_described(name, field), metavar=name.rpartition("_")[2].upper())
     for option in file_options(Settings):
-        secret = option.removesuffix(FILE_SUFFIX)
-        described = f"file that holds: {Settings.model_fields[secret].description}"
-        variables = f"[env: {PREFIX}{option.upper()}, or {PREFIX}{secret.upper()} for the value itself]"
-        parser.add_argument("--" + option.replace("_", "-"), help=_plain(f"{described} {variables}"), metavar="FILE")
+        parser.add_argument("--" + option.replace("_", "-"), help=_described_file(option), metavar="FILE")
     return parser
+
+
+def _described(name: str, field: FieldInfo) -> str:
+    told = f"{field.description}{_default(field.default)} [env: {PREFIX}{name.upper()}]"
+    plain = name.removesuffix(FILE_SUFFIX)
+    if plain != name and plain in Settings.model_fields:  # a secret with a field of its own for its file
+        told += f"; {PREFIX}{plain.upper()}: {Settings.model_fields[plain].description}"
+    return told.replace("%", "%%")
+
+
+def _described_file(option: str) -> str:
+    plain = option.removesuffix(FILE_SUFFIX)
+    told = f"file that holds: {Settings.model_fields[plain].description} "
+    told += f"[env: {PREFIX}{option.upper()}, or {PREFIX}{plain.upper()} for the value itself]"
+    return told.replace("%", "%%")
 
 
 class _RefusedSecret(argparse.Action):
@@ -59,7 +69,3 @@ def _default(default: Any) -> str:
     if isinstance(default, bool):
         return f" (default: {str(default).lower()})"
     return f" (default: {default})" if isinstance(default, str | int | float) else ""
-
-
-def _plain(text: str) -> str:
-    return text.replace("%", "%%")
