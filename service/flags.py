@@ -29,8 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, field in Settings.model_fields.items():
         flag = "--" + name.replace("_", "-")
         if is_secret(field):
-            refused = {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
-            parser.add_argument(flag, action=_RefusedSecret, nargs="?", **refused)
+            suppressed = argparse.SUPPRESS  # --help tells of its variable and its file
+            parser.add_argument(flag, action=_RefusedSecret, nargs="?", help=suppressed, default=suppressed)
         elif field.annotation is bool:
             parser.add_argument(flag, help=_described(name, field), nargs="?", const="true", metavar="BOOL")
         else:
