@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.exposure import has_keys, is_this_machine_alone, refuse_open_doors
 from service.flags import read_flags
+from service.http_protocol import bounded_http
 from service.logs import log_config
 from service.settings import Settings, SettingsError, load_settings
 
@@ -52,7 +53,7 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         log_config=log_config(settings),
         access_log=False,
         server_header=False,
-        h11_max_incomplete_event_size=settings.max_header_bytes,
+        http=bounded_http(settings.max_header_bytes),
     )
     server = uvicorn.Server(config)
     host, port = listener.getsockname()[:2]
