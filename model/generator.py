@@ -40,7 +40,6 @@ class GeneratorConfig:
 
     Attributes:
         vector_dim: F.
-        num_members: of the graph encoder that the item vectors are from.
         attention: what the encoder's attention knows beyond the items: "relation" = the user (and recency and distance
             in ordered histories), "absolute" = learned positions, "plain" = nothing. The last two are for ablations.
 
@@ -59,7 +58,6 @@ class GeneratorConfig:
     feedforward_dim: int = 256
     dropout: float = 0.1
     attention: Attention = "relation"
-    num_members: int = 1
 
     def __post_init__(self) -> None:
         if self.vector_dim % 2:
@@ -138,7 +136,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         key_dim = config.vector_dim // 2
-        self.history_state = HistoryState(key_dim, config.max_history, config.num_members)
+        self.history_state = HistoryState(key_dim, config.max_history)
         self.item_projection = nn.Linear(config.vector_dim, config.dim)
         self.empty_slot = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.state_slot = nn.Linear(key_dim, config.dim)

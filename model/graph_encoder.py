@@ -8,10 +8,16 @@ others' (docs/decisions.md, 18).
 Letters: U = users, N = items, D = model width.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model.modality_fusion import ModalityFusion, Standardised
+
+Content = Literal["fused", "aligned"]
 
 
 class ItemVectors(NamedTuple):
@@ -99,47 +105,86 @@ class TransitionGraph(NamedTuple):
 
 
 class GraphEncoder(nn.Module):
-    """Starts every item from content and free embeddings, and lets a graph propagate.
+    """Starts every item from content and free embeddings, or from the embeddings alone, and lets a graph propagate.
 
-    Free embeddings are dropped at random per item, so that an item without one (it appears tomorrow) is a case that
-    training has seen.
+    With *fused* content an item starts from both; the free embedding is dropped at random per item, so that an item
+    without one (it appears tomorrow) is a case that training has seen. With *aligned* content the embedding starts
+    alone; a projection of the content learns to predict the finished keys, and stands in for them where an item has no
+    interactions. Neither is better everywhere (docs/experiments.md), so a Graph RQ-VAE has members of both kinds.
 
     Args:
         num_items: N.
         dim: D.
         num_layers: propagation steps; 0 = the graph takes no part.
-        embedding_dropout: probability that an item goes without its free embeddings in a training pass; 1 = there are
-            none.
-        num_members: independent graph encoders, side by side in equal parts of D. Each has its own start, dropout and
-            loss, and what they say is averaged: on sparse data that is worth more than one encoder of the whole width.
+        content: "fused" or "aligned".
+        feature_dims: modality to number of columns.
+        ordered_history: whether contexts start from content, too; in a set they are better off without.
+        embedding_dropout: with fused content, probability that an item goes without its free embeddings in a training
+            pass; 1 = there are none.
     """
 
     def __init__(
-        self, num_items: int, dim: int, num_layers: int, embedding_dropout: float, num_members: int = 1
+        self,
+        *,
+        num_items: int,
+        dim: int,
+        num_layers: int,
+        content: Content,
+        feature_dims: Mapping[str, int],
+        ordered_history: bool,
+        embedding_dropout: float,
     ) -> None:
         super().__init__()
-        self.num_members = num_members
+        self.content = content
+        self.num_items = num_items
         self.num_layers = num_layers
-        self.embedding_dropout = embedding_dropout
+        # Aligned content never meets an embedding, so there is nothing to get used to, and dropout costs quality.
+        self.embedding_dropout = embedding_dropout if content == "fused" else 0.0
+        self.key_content = ModalityFusion(feature_dims, dim)
+        self.context_content = ModalityFusion(feature_dims if content == "fused" and ordered_history else {}, dim)
         self.key_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
         self.context_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
 
-    def forward(self, content: ItemVectors, graph: InteractionGraph | TransitionGraph, speaks: Tensor) -> ItemVectors:
-        """Keys and contexts [N, D], of any length, from what the content says of both.
+    def forward(
+        self, features: Standardised, graph: InteractionGraph | TransitionGraph, has_interactions: Tensor
+    ) -> ItemVectors:
+        """Unit keys [N, D], and contexts [N, D] of a mean length of 1.
 
-        `speaks` [N, 1] is 0 for items whose free embeddings are left out: without interactions an item is nobody's
-        target, and they would only learn to be far from everybody.
+        Args:
+            features: of the items.
+            graph: training interactions.
+            has_interactions: [N, 1], 1 where an item is in the graph. Without, an item is nobody's target, and its
+                embedding would only learn to be far from everybody: where there is content, it takes its place.
         """
-        start = ItemVectors(
-            content.keys + self._dropped(self.key_embedding) * speaks,
-            content.contexts + self._dropped(self.context_embedding) * speaks,
+        if self.content == "aligned":
+            start = ItemVectors(self.key_embedding, self.context_embedding)
+        else:
+            start = self._fused_start(features, has_interactions)
+        keys, contexts = graph.propagate(start, self.num_layers)
+        keys, contexts = F.normalize(keys, dim=-1), contexts / contexts.norm(dim=-1).mean().clamp(min=1e-12)
+        if self.content == "aligned" and self.key_content.modalities and not self.training:
+            keys = torch.where(has_interactions > 0, keys, self.content_keys(features))
+        return ItemVectors(keys, contexts)
+
+    def content_keys(self, features: Standardised) -> Tensor:
+        """Unit keys [N, D] of the content alone."""
+        return F.normalize(self.key_content(features, self.num_items), dim=-1)
+
+    def alignment(self, features: Standardised, keys: Tensor, has_interactions: Tensor) -> Tensor:
+        """How far the content's keys are from unit keys [N, D], over the items that have interactions: a scalar."""
+        distance = 1 - (self.content_keys(features) * keys).sum(-1, keepdim=True)
+        return (distance * has_interactions).sum() / has_interactions.sum().clamp(min=1)
+
+    def _fused_start(self, features: Standardised, has_interactions: Tensor) -> ItemVectors:
+        speaks = has_interactions if self.key_content.modalities else torch.ones_like(has_interactions)
+        return ItemVectors(
+            self.key_content(features, self.num_items) + self._dropped(self.key_embedding) * speaks,
+            self.context_content(features, self.num_items) + self._dropped(self.context_embedding) * speaks,
         )
-        return graph.propagate(start, self.num_layers)
 
     def _dropped(self, embedding: Tensor) -> Tensor:
         if self.embedding_dropout == 1:
             return torch.zeros_like(embedding)  # no step has trained it
         if not self.training or self.embedding_dropout == 0:
             return embedding
-        kept = torch.rand(len(embedding), self.num_members) >= self.embedding_dropout
-        return embedding * kept.repeat_interleave(embedding.shape[1] // self.num_members, dim=1)
+        return embedding * (torch.rand(len(embedding), 1) >= self.embedding_dropout)

@@ -3,17 +3,16 @@
 Letters: U = users, N = items, D = model width, Z = latent width, L = semantic levels.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.graph_encoder import GraphEncoder, InteractionGraph, ItemVectors, TransitionGraph
-from model.history_state import unit
-from model.modality_fusion import ModalityFusion, Standardised
+from model.graph_encoder import Content, GraphEncoder, InteractionGraph, ItemVectors, TransitionGraph
+from model.modality_fusion import FeatureScaler, Standardised
 from model.residual_quantizer import Quantized, QuantizerConfig, ResidualQuantizer
 
 
@@ -25,9 +24,10 @@ class GraphRQVAEConfig:
         feature_dims: modality to number of columns.
         ordered_history: whether the graph is one of transitions, and recency counts.
         max_history: slots with a weight for recency of their own.
-        content: "fused" = items start from content plus a free embedding; "aligned" = from the embedding alone; the
-            content learns to predict their keys, and stands in for them where an item has no interactions.
-        num_members: independent graph encoders that `dim` is parted among (model.graph_encoder).
+        dim: D, of an item's key and context.
+        members: the graph encoders, by their use of the content (model.graph_encoder). They are independent of each
+            other; what they say is averaged, which on sparse data is worth more than one encoder of the whole width.
+        member_dim: width of each.
         embedding_dropout: probability that an item goes without its free embeddings in a training pass.
         history_dropout: probability that an item is left out of a prefix in training, in ordered histories.
         collaborative_loss: "softmax" (cosine, model.collaborative) or "bpr" as in the paper.
@@ -35,7 +35,7 @@ class GraphRQVAEConfig:
         commitment_weight: β of the commitment loss.
 
     Raises:
-        ValueError: `dim` that the members do not divide.
+        ValueError: no members, or members that together have fewer columns than `dim`.
     """
 
     num_items: int
@@ -45,19 +45,27 @@ class GraphRQVAEConfig:
     ordered_history: bool
     max_history: int
     dim: int = 64
-    num_members: int = 1
+    members: tuple[Content, ...] = ("fused",)
+    member_dim: int = 64
     num_graph_layers: int = 2
     latent_dim: int = 32
     embedding_dropout: float = 0.1
     history_dropout: float = 0.1
-    content: Literal["fused", "aligned"] = "fused"
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
     temperature: float = 0.2
     commitment_weight: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.dim % self.num_members:
-            raise ValueError(f"dim={self.dim} is not divisible by num_members={self.num_members}")
+        if self.width < self.dim:
+            raise ValueError(
+                f"{len(self.members)} members of {self.member_dim} columns cannot be joined to dim={self.dim}; "
+                "take more of them, wider ones, or a smaller dim"
+            )
+
+    @property
+    def width(self) -> int:
+        """Columns of all members together."""
+        return len(self.members) * self.member_dim
 
 
 class QuantizationLosses(NamedTuple):
@@ -70,32 +78,31 @@ class QuantizationLosses(NamedTuple):
 
 
 class GraphRQVAE(nn.Module):
-    """Learns item vectors from content and graph, and quantises their keys.
+    """Learns item vectors from content and graph, joins what its members say, and quantises the keys.
 
-    `has_interactions` [N, 1] is a buffer: 1 for items with training interactions, the ones whose free embeddings mean
-    something.
+    Attributes:
+        has_interactions: buffer [N, 1], 1 for items with training interactions, the ones whose free embeddings mean
+            something.
+        projection: buffer [columns of all members, D] with orthonormal columns.
     """
 
     has_interactions: Tensor
+    projection: Tensor
 
     def __init__(self, config: GraphRQVAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.key_content = ModalityFusion(config.feature_dims, config.dim)
-        # In a set the contexts are better off without content (docs/experiments.md).
-        self.context_content = ModalityFusion(config.feature_dims if config.ordered_history else {}, config.dim)
-        self.graph = GraphEncoder(
-            config.num_items, config.dim, config.num_graph_layers, config.embedding_dropout, config.num_members
-        )
-        self.log_recency = nn.Parameter(_fading(config.max_history), requires_grad=config.ordered_history)
+        self.scaler = FeatureScaler(config.feature_dims)
+        self.members = nn.ModuleList(_member(config, content) for content in config.members)
+        # Half of the weight after every so many items would be a guess: training finds it from a flat start.
+        self.log_recency = nn.Parameter(torch.zeros(config.max_history), requires_grad=config.ordered_history)
         self.encoder = _perceptron(config.dim, config.latent_dim)
         self.quantizer = ResidualQuantizer(
             QuantizerConfig(num_levels=config.num_levels, codebook_size=config.codebook_size, dim=config.latent_dim)
         )
         self.decoder = _perceptron(config.latent_dim, config.dim)
         self.register_buffer("has_interactions", torch.ones(config.num_items, 1))
-        if not config.ordered_history:
-            nn.init.zeros_(self.log_recency)
+        self.register_buffer("projection", torch.eye(config.width)[:, : config.dim].contiguous())
 
     def fit(self, features: Mapping[str, Tensor], counts: Tensor) -> Standardised:
         """Measure the features' scales; note which items have interactions, of their counts [N].
@@ -103,40 +110,55 @@ class GraphRQVAE(nn.Module):
         Returns:
             The features as the other methods take them.
         """
-        self.key_content.fit(features)
-        if self.config.ordered_history:
-            self.context_content.fit(features)
+        self.scaler.fit(features)
         self.has_interactions.copy_((counts > 0).unsqueeze(1))
-        return self.key_content.standardise(features)
+        standardised: Standardised = self.scaler(features)
+        return standardised
+
+    def encoders(self) -> list[GraphEncoder]:
+        """The members, as what they are."""
+        return [cast(GraphEncoder, member) for member in self.members]
+
+    def member_vectors(
+        self, features: Standardised, graph: InteractionGraph | TransitionGraph
+    ) -> Iterator[ItemVectors]:
+        """What each member says, one after the other: unit keys and contexts [N, member_dim]."""
+        for member in self.encoders():
+            yield member(features, graph, self.has_interactions)
+
+    @torch.no_grad()
+    def fit_projection(self, keys: Tensor) -> None:
+        """Take the directions in which the joined keys [N, columns of all members] differ most, D of them.
+
+        The scores that keys and states give lie almost entirely in there: two members of each kind, joined, lose
+        nothing that could be measured by going from 256 columns to 128 (docs/experiments.md).
+        """
+        if self.config.width > self.config.dim:
+            directions = torch.linalg.eigh(keys.T.double() @ keys.double()).eigenvectors  # the weakest come first
+            self.projection.copy_(directions.flip(1)[:, : self.config.dim])
 
     def vectors(self, features: Standardised, graph: InteractionGraph | TransitionGraph) -> ItemVectors:
-        """Unit keys, and contexts of a mean length of 1."""
-        if self.config.content == "fused":
-            num_items = self.config.num_items
-            start = ItemVectors(self.key_content(features, num_items), self.context_content(features, num_items))
-        else:
-            start = ItemVectors(torch.zeros(()), torch.zeros(()))
-        # Where there is content to start from, an embedding that nobody has trained must not speak.
-        has_content = self.config.content == "fused" and bool(self.config.feature_dims)
-        speaks = self.has_interactions if has_content else torch.ones_like(self.has_interactions)
-        keys, contexts = self.graph(start, graph, speaks)
+        """Unit keys [N, D], and contexts [N, D] of a mean length of 1, of all members joined."""
+        each = list(self.member_vectors(features, graph))
+        contexts = torch.cat([vectors.contexts for vectors in each], dim=1) @ self.projection
         length = contexts.norm(dim=-1).mean().clamp(min=1e-12)
-        return ItemVectors(unit(keys, self.config.num_members), contexts / length)
-
-    def members(self, vectors: ItemVectors) -> list[ItemVectors]:
-        """Unit keys and contexts of each member by itself, [N, D / members]."""
-        parts = [part.chunk(self.config.num_members, dim=1) for part in vectors]
-        scale = self.config.num_members**0.5
-        return [ItemVectors(keys * scale, contexts) for keys, contexts in zip(*parts, strict=True)]
+        return ItemVectors(self.joined([vectors.keys for vectors in each]), contexts / length)
 
     def content_keys(self, features: Standardised) -> Tensor:
         """Unit keys [N, D] of the content alone."""
-        return unit(self.key_content(features, self.config.num_items), self.config.num_members)
+        return self.joined([member.content_keys(features) for member in self.encoders()])
 
-    def alignment(self, features: Standardised, keys: Tensor) -> Tensor:
-        """How far the content's keys are from unit keys [N, D], over the items that have interactions: a scalar."""
-        distance = 1 - (self.content_keys(features) * keys).sum(-1, keepdim=True)
-        return (distance * self.has_interactions).sum() / self.has_interactions.sum().clamp(min=1)
+    def joined(self, keys: Sequence[Tensor]) -> Tensor:
+        """Unit keys [N, D] of the members' [N, member_dim]."""
+        return F.normalize(torch.cat(tuple(keys), dim=1) @ self.projection, dim=-1)
+
+    def with_codebooks(self, num_levels: int, codebook_size: int) -> "GraphRQVAE":
+        """The same graph encoder before an untrained quantizer of other sizes."""
+        fresh = GraphRQVAE(replace(self.config, num_levels=num_levels, codebook_size=codebook_size))
+        kept = ("members.", "scaler.", "log_recency", "has_interactions", "projection")
+        weights = {name: value for name, value in self.state_dict().items() if name.startswith(kept)}
+        fresh.load_state_dict(weights, strict=False)
+        return fresh
 
     def latent(self, keys: Tensor) -> Tensor:
         """What is quantised: [N, Z] of unit keys [N, D], brought to unit variance first."""
@@ -154,9 +176,16 @@ class GraphRQVAE(nn.Module):
         return losses.reconstruction + losses.codebook + self.config.commitment_weight * losses.commitment
 
 
-def _fading(num_slots: int) -> Tensor:
-    """Where the logarithms of the weights of recency start: half an e-fold per step, flat after twenty."""
-    return -0.5 * torch.arange(num_slots).clamp(max=20)
+def _member(config: GraphRQVAEConfig, content: Content) -> GraphEncoder:
+    return GraphEncoder(
+        num_items=config.num_items,
+        dim=config.member_dim,
+        num_layers=config.num_graph_layers,
+        content=content,
+        feature_dims=config.feature_dims,
+        ordered_history=config.ordered_history,
+        embedding_dropout=config.embedding_dropout,
+    )
 
 
 def _perceptron(dim_in: int, dim_out: int) -> nn.Sequential:

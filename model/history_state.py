@@ -11,32 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def unit(vectors: Tensor, num_members: int) -> Tensor:
-    """Unit vectors [..., D] in which each of `num_members` equal parts has the same length.
-
-    A product of two of them is the mean of the members' cosines.
-    """
-    if num_members == 1:
-        return F.normalize(vectors, dim=-1)
-    parts = F.normalize(vectors.unflatten(-1, (num_members, -1)), dim=-1)
-    return parts.flatten(-2) / num_members**0.5
-
-
 class HistoryState(nn.Module):
     """Sum of the contexts of a history's items, each weighted by its recency, brought to unit length.
 
     Args:
         dim: D.
         max_history: largest H.
-        num_members: of the graph encoder (model.graph_encoder).
     """
 
     recency: Tensor
     empty: Tensor
 
-    def __init__(self, dim: int, max_history: int, num_members: int = 1) -> None:
+    def __init__(self, dim: int, max_history: int) -> None:
         super().__init__()
-        self.num_members = num_members
         # Learned with the graph encoder, not with the generator: here they are constants.
         self.register_buffer("recency", torch.ones(max_history))
         self.register_buffer("empty", torch.zeros(dim))
@@ -62,4 +49,4 @@ class HistoryState(nn.Module):
         weights = filled * self.recency[: filled.shape[1]]
         total = (weights.unsqueeze(1) @ contexts).squeeze(1)
         is_empty = (filled.sum(1, keepdim=True) == 0).to(total.dtype)
-        return unit(total + is_empty * self.empty, self.num_members)
+        return F.normalize(total + is_empty * self.empty, dim=-1)

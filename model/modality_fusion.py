@@ -16,23 +16,16 @@ Standardised = dict[str, tuple[Tensor, Tensor]]
 """Modality to standardised features [N, F_m], 0 where missing, and bool [N, 1], whether the item has the modality."""
 
 
-class ModalityFusion(nn.Module):
-    """Standardise and project each modality, then sum: `[f_v || f_a || f_t] W` of MMGRec (arXiv 2404.16555).
-
-    The concatenation and one matrix of the paper are the sum of one projection per modality. A missing modality (a NaN
-    row) gives a learned vector of that modality instead. Means and deviations are buffers, saved with the weights.
+class FeatureScaler(nn.Module):
+    """Means and deviations of raw features: buffers, saved with the weights, so that a later item meets the same scale.
 
     Args:
-        feature_dims: modality to number of columns; may be empty, then `forward` gives zeros.
-        dim: D.
+        feature_dims: modality to number of columns; may be empty.
     """
 
-    def __init__(self, feature_dims: Mapping[str, int], dim: int) -> None:
+    def __init__(self, feature_dims: Mapping[str, int]) -> None:
         super().__init__()
         self.modalities = tuple(sorted(feature_dims))
-        self.dim = dim
-        self.projections = nn.ModuleDict({_key(name): nn.Linear(feature_dims[name], dim) for name in self.modalities})
-        self.missing = nn.ParameterDict({_key(name): nn.Parameter(torch.randn(dim) * 0.02) for name in self.modalities})
         for name in self.modalities:
             self.register_buffer(f"mean_{name}", torch.zeros(feature_dims[name]))
             self.register_buffer(f"deviation_{name}", torch.ones(feature_dims[name]))
@@ -47,8 +40,8 @@ class ModalityFusion(nn.Module):
             self.get_buffer(f"mean_{name}").copy_(present.mean(dim=0))
             self.get_buffer(f"deviation_{name}").copy_(torch.where(constant, torch.inf, deviation))
 
-    def standardise(self, features: Mapping[str, Tensor]) -> Standardised:
-        """What `forward` takes, of raw features: modality to [N, F_m], with NaN rows where missing."""
+    def forward(self, features: Mapping[str, Tensor]) -> Standardised:
+        """What `ModalityFusion` takes, of raw features: modality to [N, F_m], with NaN rows where missing."""
         found = {}
         for name in self.modalities:
             present = ~features[name].isnan().any(dim=1, keepdim=True)
@@ -57,6 +50,25 @@ class ModalityFusion(nn.Module):
             scaled = standardised.nan_to_num(0.0).clamp(-CLIP, CLIP) / standardised.shape[1] ** 0.5
             found[name] = (scaled, present)
         return found
+
+
+class ModalityFusion(nn.Module):
+    """Project each modality, then sum: `[f_v || f_a || f_t] W` of MMGRec (arXiv 2404.16555).
+
+    The concatenation and one matrix of the paper are the sum of one projection per modality. A missing modality (a NaN
+    row) gives a learned vector of that modality instead.
+
+    Args:
+        feature_dims: modality to number of columns; may be empty, then `forward` gives zeros.
+        dim: D.
+    """
+
+    def __init__(self, feature_dims: Mapping[str, int], dim: int) -> None:
+        super().__init__()
+        self.modalities = tuple(sorted(feature_dims))
+        self.dim = dim
+        self.projections = nn.ModuleDict({_key(name): nn.Linear(feature_dims[name], dim) for name in self.modalities})
+        self.missing = nn.ParameterDict({_key(name): nn.Parameter(torch.randn(dim) * 0.02) for name in self.modalities})
 
     def forward(self, standardised: Standardised, num_items: int) -> Tensor:
         """Content vectors [num_items, D] of standardised features."""

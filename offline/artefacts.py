@@ -21,19 +21,21 @@ from service.onnx_session import DecoderError
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the stage `rec_ids` left.
+    """What the stages `graph` and `rec_ids` left.
 
     Attributes:
         trie: the Rec-IDs.
         space: of the Rec-IDs.
         vectors: keys and contexts of the items, [N, F / 2] each.
         history_state: how a history becomes a vector.
+        temperature: of the cosine softmax that the vectors were trained with.
     """
 
     trie: Trie
     space: RecIdSpace
     vectors: ItemVectors
     history_state: HistoryState
+    temperature: float
 
     @cached_property
     def items(self) -> Tensor:
@@ -42,21 +44,22 @@ class Catalogue:
 
 
 def load_catalogue(run: RunFolder) -> Catalogue:
-    """What the stage `rec_ids` left.
+    """What the stages `graph` and `rec_ids` left.
 
     Raises:
-        BadInputError: its files are missing or damaged, or its Rec-IDs are not unique and legal.
+        BadInputError: their files are missing or damaged, or its Rec-IDs are not unique and legal.
     """
-    arrays, description = run.load_arrays("rec_ids"), run.read_json("rec_ids.json")
+    arrays = {**run.load_arrays("vectors"), **run.load_arrays("rec_ids")}
+    description = run.read_json("rec_ids.json")
     try:
         space = RecIdSpace(
             codebook_sizes=tuple(description["codebook_sizes"]), popularity_size=description["popularity_size"]
         )
         vectors = ItemVectors(torch.from_numpy(arrays["keys"]), torch.from_numpy(arrays["contexts"]))
-        num_members = int(description["num_members"])
-        history_state = HistoryState(vectors.keys.shape[1], len(arrays["recency"]), num_members)
+        history_state = HistoryState(vectors.keys.shape[1], len(arrays["recency"]))
         history_state.fit(torch.from_numpy(arrays["recency"]), torch.from_numpy(arrays["empty"]))
-        return Catalogue(build_trie(arrays["rec_ids"], space), space, vectors, history_state)
+        trie, temperature = build_trie(arrays["rec_ids"], space), float(description["temperature"])
+        return Catalogue(trie, space, vectors, history_state, temperature)
     except (KeyError, ValueError) as error:
         raise BadInputError(f"{run.folder}: its Rec-IDs cannot be used ({error}); train the run again") from error
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from model.graph_encoder import ItemVectors
 from model.history_state import HistoryState
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, Histories, held_out_users
-from offline.metrics import ranking_quality
+from offline.metrics import FloatArray, quality_by_user
 from offline.splits import HeldOutSplit
 from service.decoder import pad_histories
 
@@ -61,11 +61,11 @@ def exhaustive_ranking(
     return np.concatenate(parts)
 
 
-def dense_quality(history_state: HistoryState, vectors: ItemVectors, dataset: Dataset) -> float:
-    """Validation recall@20 + ndcg@20 of the dense term alone."""
+def dense_quality(history_state: HistoryState, vectors: ItemVectors, dataset: Dataset) -> FloatArray:
+    """Validation recall@20 + ndcg@20 of the dense term alone, of each user (`held_out_users`)."""
     users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
     ranking = dense_ranking(history_state, vectors, dataset, users, "valid")
-    return ranking_quality(ranking, users, dataset.targets("valid"))
+    return quality_by_user(ranking, users, dataset.targets("valid"))
 
 
 def _user_batches(users: IntArray, num_items: int) -> Iterator[IntArray]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from offline.dataset import Histories
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 def hits(ranking: IntArray, users: IntArray, targets: Histories) -> npt.NDArray[np.bool_]:
@@ -38,6 +39,14 @@ def ranking_metrics(
     Raises:
         ValueError: no user has a held-out item, or a list shorter than a cutoff was given.
     """
+    by_user = metrics_by_user(ranking, users, targets, cutoffs)
+    return {name: float(values.mean()) for name, values in by_user.items()}
+
+
+def metrics_by_user(
+    ranking: IntArray, users: IntArray, targets: Histories, cutoffs: Sequence[int]
+) -> dict[str, FloatArray]:
+    """Like `ranking_metrics`, each user's own: [U]."""
     if ranking.shape[1] < max(cutoffs):
         raise ValueError(f"rankings hold {ranking.shape[1]} items a user, fewer than the cutoff {max(cutoffs)}")
     counts = np.array([len(np.unique(targets.of(int(user)))) for user in users])
@@ -46,15 +55,24 @@ def ranking_metrics(
     found = hits(ranking, users, targets)
     discounts = 1.0 / np.log2(np.arange(2, max(cutoffs) + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])
-    metrics: dict[str, float] = {}
+    metrics: dict[str, FloatArray] = {}
     for cutoff in cutoffs:
         top = found[:, :cutoff]
-        metrics[f"recall@{cutoff}"] = float((top.sum(1) / counts).mean())
-        metrics[f"ndcg@{cutoff}"] = float((top @ discounts[:cutoff] / ideal[np.minimum(counts, cutoff)]).mean())
+        metrics[f"recall@{cutoff}"] = top.sum(1) / counts
+        metrics[f"ndcg@{cutoff}"] = top @ discounts[:cutoff] / ideal[np.minimum(counts, cutoff)]
     return metrics
 
 
-def ranking_quality(ranking: IntArray, users: IntArray, targets: Histories) -> float:
-    """recall@20 + ndcg@20: what everything that validation chooses is chosen by."""
-    found = ranking_metrics(ranking, users, targets, (20,))
+def quality_by_user(ranking: IntArray, users: IntArray, targets: Histories) -> FloatArray:
+    """Each user's recall@20 + ndcg@20, [U]: what everything that validation chooses is chosen by."""
+    found = metrics_by_user(ranking, users, targets, (20,))
     return found["recall@20"] + found["ndcg@20"]
+
+
+def clearly_exceeds(challenger: FloatArray, holder: FloatArray) -> bool:
+    """Whether the mean over users [U] is higher by more than two standard errors of the paired difference.
+
+    A choice among alternatives on a few thousand users otherwise follows chance: on `tiktok` it cost .005 of recall.
+    """
+    gain = challenger - holder
+    return bool(gain.mean() > 2 * gain.std() / len(gain) ** 0.5)

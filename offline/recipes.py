@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from model.graph_encoder import Content
 from offline.dataset import Dataset
 
 
@@ -14,8 +15,13 @@ def _require_choices(settings: Any) -> None:
         ValueError: a field of a `Literal` type has another value.
     """
     for name, kind in get_type_hints(type(settings)).items():
-        if get_origin(kind) is Literal and getattr(settings, name) not in get_args(kind):
-            raise ValueError(f"{name}={getattr(settings, name)!r} is none of {get_args(kind)}")
+        value = getattr(settings, name)
+        if get_origin(kind) is tuple:  # of any number of switches
+            kind, values = get_args(kind)[0], value
+        else:
+            values = (value,)
+        if get_origin(kind) is Literal and not set(values) <= set(get_args(kind)):
+            raise ValueError(f"{name}={value!r} is none of {get_args(kind)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +29,15 @@ class GraphSettings:
     """How the Graph RQ-VAE is trained.
 
     Attributes:
-        num_members: independent graph encoders that `dim` is parted among; what they say is averaged.
+        dim: columns of an item's key and of its context.
+        members: independent graph encoders, by their use of the content (model.graph_encoder); what they say is joined.
+        member_dim: columns of each.
         num_steps: optimiser steps on the collaborative loss; the quantizer takes part in the last half ("joint").
         num_quantizer_steps: steps of the quantizer on frozen keys afterwards.
         embedding_dropout: how often an item goes without its free embeddings, where content is fused with them.
         history_dropout: how often an item is left out of a prefix, with time only.
         max_candidates: items that the softmax runs over; a larger catalogue is sampled.
-        content: "fused", "aligned" (model.graph_rqvae), or "choose": both are trained and validation decides.
+        temperatures: of the cosine softmax; the first, unless validation clearly prefers another.
         quantization: "joint" trains graph and quantizer together, "two_stage" one after the other.
         quantization_weight: weight of the RQ-VAE losses beside the collaborative one when joint.
         without_modalities: features that are left unused.
@@ -37,18 +45,18 @@ class GraphSettings:
     """
 
     dim: int
+    members: tuple[Content, ...]
+    member_dim: int
     num_layers: int
     latent_dim: int
     num_steps: int
     num_quantizer_steps: int
     batch_users: int
     learning_rate: float = 0.005
-    temperature: float = 0.2
-    num_members: int = 1
+    temperatures: tuple[float, ...] = (0.2,)
     embedding_dropout: float = 0.1
     history_dropout: float = 0.1
     max_candidates: int = 32768
-    content: Literal["choose", "fused", "aligned"] = "choose"
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
     quantization: Literal["joint", "two_stage"] = "two_stage"
     quantization_weight: float = 0.1
@@ -57,6 +65,11 @@ class GraphSettings:
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        if self.quantization == "joint" and len(self.members) * self.member_dim != self.dim:
+            raise ValueError(
+                f"quantization='joint' needs keys that no projection has to wait for: one member of dim={self.dim} "
+                f"columns, and not {len(self.members)} of {self.member_dim}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +104,8 @@ class GeneratorSettings:
         num_targets: held-out items per user and step.
         num_teacher_targets: items per user and step drawn from the teacher's distribution.
         teacher_weight: share of the distillation in the loss; the rest is the held-out items.
-        teacher_temperature: of the cosine in the teacher's distribution; below the graph encoder's own it sharpens it.
+        teacher_temperature: of the cosine in the teacher's distribution, as a multiple of the graph encoder's own;
+            below 1 it sharpens it.
         transition_weights: shares of transition counts in the teacher that validation chooses from, with time only.
         attention: of the encoder (model.generator).
     """
@@ -109,8 +123,8 @@ class GeneratorSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     teacher_weight: float = 0.95
-    teacher_temperature: float = 0.12
-    transition_weights: tuple[float, ...] = (0.0, 0.2, 0.4)
+    teacher_temperature: float = 0.6
+    transition_weights: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     attention: Literal["relation", "absolute", "plain"] = "relation"
 
     def __post_init__(self) -> None:
@@ -137,12 +151,14 @@ def tiny(_dataset: Dataset, seed: int) -> Recipe:
         seed=seed,
         graph=GraphSettings(
             dim=64,
+            members=("fused",),
+            member_dim=64,
             num_layers=2,
             latent_dim=32,
             num_steps=300,
             num_quantizer_steps=200,
             batch_users=128,
-            temperature=0.3,
+            temperatures=(0.3,),
             embedding_dropout=0.9,
         ),
         rec_ids=RecIdSettings(num_levels=3, codebook_size=16, bucket_bound=8, popularity_headroom=8),
@@ -157,26 +173,28 @@ def tiny(_dataset: Dataset, seed: int) -> Recipe:
             batch_users=64,
             num_targets=4,
             num_teacher_targets=4,
-            teacher_temperature=0.2,
+            teacher_temperature=0.67,
         ),
     )
 
 
 def standard(dataset: Dataset, seed: int) -> Recipe:
     """For any dataset folder: sizes follow the counts, order matters when there is time."""
-    batch_users = 256 if dataset.has_time else min(1024, max(512, dataset.num_users // 16))
-    temperature = 0.1 if dataset.has_time else 0.2
+    smallest, largest = (32, 256) if dataset.has_time else (512, 1024)
+    batch_users = min(largest, max(smallest, dataset.num_users // 16))
     return Recipe(
         name="standard",
         seed=seed,
         graph=GraphSettings(
             dim=128,
+            members=_members(len(dataset.train.users)),
+            member_dim=64,
             num_layers=2,
             latent_dim=64,
             num_steps=_graph_steps(dataset, batch_users),
             num_quantizer_steps=400,
             batch_users=batch_users,
-            temperature=temperature,
+            temperatures=(0.1, 0.2) if dataset.has_time else (0.2, 0.1),
             max_candidates=4096 if dataset.has_time else 32768,
         ),
         rec_ids=_rec_ids(dataset.num_items),
@@ -193,21 +211,26 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
             num_targets=4,
             num_teacher_targets=4,
             learning_rate=3e-3,
-            teacher_temperature=0.6 * temperature,
         ),
     )
 
 
 def _graph_steps(dataset: Dataset, batch_users: int) -> int:
-    """Five rounds over the users; sets go on for as long as the data bears it.
+    """Five rounds over the users, 320 steps at least; sets go on for as long as the data bears it.
 
     What bounds them is how often an average item was taken: with 31 interactions an item (`lastfm-2k`) 640 steps are
     better than 320, with 9 (`tiktok`) 320 are better than 640 (docs/experiments.md).
     """
-    rounds = 5 * (dataset.num_users // batch_users + 1)
+    rounds = max(320, 5 * (dataset.num_users // batch_users + 1))
     if dataset.has_time:
         return rounds
-    return max(rounds, min(1280, max(320, 20 * len(dataset.train.users) // dataset.num_items)))
+    return max(rounds, min(1280, 20 * len(dataset.train.users) // dataset.num_items))
+
+
+def _members(num_interactions: int) -> tuple[Content, ...]:
+    """As many of each kind. They are worth most where interactions are few, and cost least (docs/experiments.md)."""
+    pairs = 4 if num_interactions < 2**17 else 2 if num_interactions < 2**20 else 1
+    return ("fused", "aligned") * pairs
 
 
 def _rec_ids(num_items: int) -> RecIdSettings:
@@ -236,16 +259,17 @@ def paper(dataset: Dataset, seed: int) -> Recipe:
         seed=seed,
         graph=GraphSettings(
             dim=64,
+            members=("fused",),
+            member_dim=64,
             num_layers=2,
             latent_dim=4,
             num_steps=max(100, 60 * num_pairs // 3000),
             num_quantizer_steps=600,
             batch_users=max(16, 3000 * dataset.num_users // max(num_pairs, 1)),
             learning_rate=1e-3,
-            temperature=1.0,
+            temperatures=(1.0,),
             embedding_dropout=1.0 if dataset.features else 0.0,
             collaborative_loss="bpr",
-            content="fused",
         ),
         rec_ids=RecIdSettings(
             num_levels=3, codebook_size=128, bucket_bound=64, popularity_headroom=8, min_code_usage=0.0

@@ -24,6 +24,9 @@ from offline.checkpoint import write_json
 from offline.errors import BadInputError, LockedError
 from offline.recipes import Recipe
 
+GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz")
+REC_ID_FILES = ("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "rec_ids.json", "item_table.npz")
+GENERATOR_FILES = ("generator.safetensors", "generator.json")
 DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
 METRICS_FILES = ("metrics.json",)
 
@@ -33,6 +36,7 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.graph_encoder = folder / "graph_encoder"
         self.graph_rqvae = folder / "graph_rqvae"
         self.generator = folder / "generator"
         self.decoder = folder / "decoder.onnx"

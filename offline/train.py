@@ -8,24 +8,33 @@ import torch
 from torch import Tensor
 
 from model.beam_decoder import BeamDecoder as TorchBeamDecoder
+from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from offline import progress
 from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
 from offline.assign import assign_rec_ids
-from offline.checkpoint import save_checkpoint
+from offline.checkpoint import load_checkpoint, save_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
 from offline.dense_search import dense_ranking
 from offline.errors import BadInputError
 from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
 from offline.memory_needs import require_memory
-from offline.metrics import ranking_quality
+from offline.metrics import quality_by_user
 from offline.parity import check_parity
 from offline.recipes import RECIPES, Recipe
-from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder, fingerprint
+from offline.run_folder import (
+    DECODER_FILES,
+    GENERATOR_FILES,
+    GRAPH_FILES,
+    METRICS_FILES,
+    REC_ID_FILES,
+    RunFolder,
+    fingerprint,
+)
 from offline.splits import HeldOutSplit
 from offline.text_features import dataset_text_features, item_texts
 from offline.train_generator import train_generator
-from offline.train_graph_rqvae import train_graph_rqvae
+from offline.train_graph_rqvae import train_graph, train_rq_vae
 from service.contract.manifest import ModelSettings
 from service.decoder import BeamDecoder
 
@@ -56,12 +65,14 @@ def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -
             f"training interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; "
             f"recipe {recipe.name}"
         )
-        files = ("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "item_table.npz", "rec_ids.json")
-        with run.stage("rec_ids", files) as todo:
+        with run.stage("graph", GRAPH_FILES) as todo:
+            if todo:
+                _make_graph(dataset, run, recipe)
+        with run.stage("rec_ids", REC_ID_FILES) as todo:
             if todo:
                 _make_rec_ids(dataset, run, recipe)
         catalogue = load_catalogue(run)
-        with run.stage("generator", ("generator.safetensors", "generator.json")) as todo:
+        with run.stage("generator", GENERATOR_FILES) as todo:
             if todo:
                 torch.manual_seed(recipe.seed)
                 generator = train_generator(dataset, catalogue, recipe)
@@ -123,16 +134,22 @@ def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
     return {"text": torch.from_numpy(dataset_text_features(dataset, recipe.graph.text_dim, recipe.seed))}
 
 
-def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
-    torch.manual_seed(recipe.seed)
-    trained = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe)
-    rec_ids, space, report = assign_rec_ids(trained.model, trained.quantized, dataset, recipe.rec_ids)
-    save_checkpoint(trained.model, trained.model.config, run.graph_rqvae)
-    vectors, state = trained.vectors, trained.history_state
+def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
+    model, vectors, state = train_graph(dataset, item_features(dataset, recipe), recipe)
+    save_checkpoint(model, model.config, run.graph_encoder)
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
-    run.save_arrays("rec_ids", {"rec_ids": rec_ids, **{name: tensor.numpy() for name, tensor in tensors.items()}})
+    run.save_arrays("vectors", {name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
+    model = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_encoder)
+    keys = torch.from_numpy(run.load_arrays("vectors")["keys"])
+    model, quantized = train_rq_vae(model, keys, item_features(dataset, recipe), recipe)
+    rec_ids, space, report = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
+    save_checkpoint(model, model.config, run.graph_rqvae)
+    run.save_arrays("rec_ids", {"rec_ids": rec_ids})
     run.save_arrays("item_table", item_table(dataset).arrays())
-    run.write_json("rec_ids.json", {**asdict(space), "num_members": state.num_members, "report": asdict(report)})
+    run.write_json("rec_ids.json", {**asdict(space), "temperature": model.config.temperature, "report": asdict(report)})
     progress.say(
         f"Rec-IDs: {report.unique_share:.1%} of the items alone in their bucket, largest bucket "
         f"{report.largest_bucket}, perplexity per level {[round(value, 1) for value in report.perplexity]}"
@@ -180,6 +197,6 @@ def _fit_dense_weight(decoder: BeamDecoder, dataset: Dataset, recipe: Recipe) ->
 
     def quality(weight: float) -> float:
         items = rankings.reordered(rankings.log_prob + np.float32(weight) * dense)
-        return ranking_quality(items, rankings.users, targets)
+        return float(quality_by_user(items, rankings.users, targets).mean())
 
     return max(weights, key=quality)

@@ -12,10 +12,10 @@ from offline.artefacts import Catalogue
 from offline.baselines.transitions import Transitions
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
 from offline.dense_search import exhaustive_ranking
-from offline.metrics import ranking_quality
+from offline.metrics import quality_by_user
+from offline.optimise import optimise
 from offline.recipes import GeneratorSettings, Recipe
 from offline.teacher import Teacher
-from offline.train_graph_rqvae import optimise
 from offline.training_batches import Batch, BatchSampler
 from offline.trie_tensors import trie_levels
 
@@ -40,12 +40,11 @@ def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> G
             feedforward_dim=settings.feedforward_dim,
             dropout=settings.dropout,
             attention=settings.attention,
-            num_members=catalogue.history_state.num_members,
         )
     )
     generator.history_state.load_state_dict(catalogue.history_state.state_dict())
     rec_ids = torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long()
-    generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / recipe.graph.temperature)
+    generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / catalogue.temperature)
     losses = GeneratorLosses(generator, catalogue, choose_teacher(dataset, catalogue, settings, recipe.seed), settings)
     optimiser = torch.optim.AdamW(generator.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     warmup = min(100, settings.num_steps // 10 + 1)
@@ -128,7 +127,8 @@ def _mean(values: Tensor) -> Tensor:
 
 def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSettings, seed: int) -> Teacher:
     """The graph encoder; where the data has time, with transition counts at the weight that validation likes best."""
-    keys, trie, temperature = catalogue.vectors.keys, catalogue.trie, settings.teacher_temperature
+    keys, trie = catalogue.vectors.keys, catalogue.trie
+    temperature = settings.teacher_temperature * catalogue.temperature
     weights = settings.transition_weights if dataset.has_time and len(dataset.train.users) > 1 else (0.0,)
     if max(weights) == 0:
         return Teacher(keys, trie, temperature)
@@ -144,8 +144,8 @@ def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSe
 
 
 def teacher_quality(teacher: Teacher, catalogue: Catalogue, dataset: Dataset) -> float:
-    """Validation recall@20 + ndcg@20 of the teacher's own ranking."""
+    """Validation recall@20 + ndcg@20 of the teacher's own ranking, mean of the users."""
     users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
     history_state, vectors = catalogue.history_state, catalogue.vectors
     ranking = exhaustive_ranking(teacher.probabilities, history_state, vectors, dataset, users, "valid")
-    return ranking_quality(ranking, users, dataset.targets("valid"))
+    return float(quality_by_user(ranking, users, dataset.targets("valid")).mean())

@@ -11,7 +11,7 @@ from typing import Any
 from offline.recipes import Recipe
 from offline.run_folder import RunFolder, fingerprint
 
-STAGES = ("rec_ids", "generator")
+STAGES = ("graph", "rec_ids", "generator")
 
 
 def adopt_stages(source: RunFolder, target: RunFolder, recipe: Recipe, data: Path) -> list[str]:
@@ -34,10 +34,17 @@ def adopt_stages(source: RunFolder, target: RunFolder, recipe: Recipe, data: Pat
 
 
 def stage_inputs(stage: str, run: dict[str, Any]) -> list[Any]:
-    """All that decides what a stage leaves, out of a `run.json`. The graph encoder sees histories of `max_history`."""
+    """All that decides what a stage leaves, out of a `run.json`.
+
+    The graph encoder sees histories of `max_history`, and of the Rec-IDs only what it is trained with jointly.
+    """
     recipe = run["recipe"]
-    inputs = [run["dataset_sha256"], recipe["seed"], recipe["graph"], recipe["rec_ids"]]
-    return [*inputs, recipe["generator"] if stage == "generator" else recipe["generator"]["max_history"]]
+    inputs = [run["dataset_sha256"], recipe["seed"], recipe["graph"], recipe["generator"]["max_history"]]
+    if stage != "graph" or recipe["graph"]["quantization"] == "joint":
+        inputs.append(recipe["rec_ids"])
+    if stage == "generator":
+        inputs.append(recipe["generator"])
+    return inputs
 
 
 def _in_common(source: RunFolder, target: RunFolder) -> list[str]:

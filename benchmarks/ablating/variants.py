@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from model.graph_encoder import Content
 from offline.dataset import Dataset
 from offline.recipes import GeneratorSettings, GraphSettings, RecIdSettings, Recipe
 from offline.text_features import item_texts
@@ -57,14 +58,14 @@ def bpr_for_softmax(full: Recipe) -> Recipe:
     return with_graph(full, collaborative_loss="bpr")
 
 
+def one_member(full: Recipe) -> Recipe:
+    """A single graph encoder of the whole width, content fused."""
+    return with_graph(full, members=("fused",), member_dim=full.graph.dim)
+
+
 def joint_quantisation(full: Recipe) -> Recipe:
-    """Graph and quantizer trained together."""
-    return with_graph(full, quantization="joint")
-
-
-def two_stage_quantisation(full: Recipe) -> Recipe:
-    """The quantizer trained on a finished graph encoder."""
-    return with_graph(full, quantization="two_stage")
+    """Graph and quantizer trained together; only one member can be. Beside it stands "one member"."""
+    return with_graph(one_member(full), quantization="joint")
 
 
 def without_modalities(*names: str) -> Change:
@@ -76,9 +77,9 @@ def without_modalities(*names: str) -> Change:
     return change
 
 
-def with_content(content: Literal["fused", "aligned"]) -> Change:
-    """One use of the content, whatever validation says."""
-    return lambda full: with_graph(full, content=content)
+def with_content(content: Content) -> Change:
+    """One use of the content in all members."""
+    return lambda full: with_graph(full, members=(content,) * len(full.graph.members))
 
 
 def with_attention(attention: Literal["absolute", "plain"]) -> Change:
@@ -130,8 +131,8 @@ def without_dense_term(full: Recipe) -> Recipe:
 def _graph() -> Iterator[Variant]:
     yield Variant("without graph", "graph", without_graph)
     yield Variant("BPR for softmax", "graph", bpr_for_softmax)
+    yield Variant("one member", "graph", one_member)
     yield Variant("joint quantisation", "graph", joint_quantisation)
-    yield Variant("two-stage quantisation", "graph", two_stage_quantisation)
 
 
 def _content(dataset: Dataset) -> Iterator[Variant]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from offline.baselines.peer import FloatArray, IntArray, Peer
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, Histories, held_out_users
-from offline.metrics import ranking_quality
+from offline.metrics import quality_by_user
 from offline.splits import HeldOutSplit
 
 LIST_LENGTH = 20
@@ -66,7 +66,7 @@ def rank_users(peer: Peer, dataset: Dataset, split: HeldOutSplit, *, max_users: 
 def validation_quality(peer: Peer, dataset: Dataset) -> float:
     """recall@20 + ndcg@20 on validation: what settings are chosen by. The dataset must have validation users."""
     rankings = rank_users(peer, dataset, "valid", max_users=MOST_VALIDATION_USERS)
-    return ranking_quality(rankings.items, rankings.users, dataset.targets("valid"))
+    return float(quality_by_user(rankings.items, rankings.users, dataset.targets("valid")).mean())
 
 
 def _leave_out(scores: FloatArray, histories: Histories, users: IntArray) -> None:

@@ -40,7 +40,7 @@ def test_rows_are_means_and_deviations_over_the_seeds(found: dict[str, Any]) -> 
     assert served == {"mean": pytest.approx(0.45), "std": pytest.approx(statistics.stdev([0.44, 0.46]))}
     assert found["rows"]["served"]["calibration_error@20"] == {"mean": None, "std": None}
     assert found["training"]["minutes"]["mean"] == 4.0
-    assert list(found["training"]["stage_seconds"]) == ["rec_ids", "generator", "decoder", "metrics"]
+    assert list(found["training"]["stage_seconds"]) == ["graph", "rec_ids", "generator", "decoder", "metrics"]
 
 
 def test_the_best_peer_is_named_and_every_list_held_against_it(found: dict[str, Any]) -> None:

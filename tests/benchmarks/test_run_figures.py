@@ -102,7 +102,10 @@ def test_a_stage_depends_on_nothing_but_what_decides_who_shares_it(
     monkeypatch.setattr("offline.train.export_decoder", stop)
     data, recipe, folder = trained
     full = RunFolder(folder).read_json("stages.json")
-    for change, shared in ((without_dense_term, {"rec_ids", "generator"}), (with_attention("plain"), {"rec_ids"})):
+    for change, shared in (
+        (without_dense_term, {"graph", "rec_ids", "generator"}),
+        (with_attention("plain"), {"graph", "rec_ids"}),
+    ):
         alone = RunFolder(tmp_path / str(len(shared)))
         with pytest.raises(KeyboardInterrupt):
             train_recipe(data, load_dataset(data), alone, change(recipe))

@@ -7,7 +7,14 @@ import polars as pl
 import pytest
 
 from benchmarks.ablating.shared_stages import adopt_stages
-from benchmarks.ablating.variants import Change, with_attention, without_dense_term, without_graph
+from benchmarks.ablating.variants import (
+    Change,
+    codebooks,
+    joint_quantisation,
+    with_attention,
+    without_dense_term,
+    without_graph,
+)
 from offline.dataset import Dataset
 from offline.errors import BadInputError
 from offline.recipes import RECIPES, Recipe
@@ -33,7 +40,12 @@ def source(tmp_path: Path, full: Recipe, data: Path) -> RunFolder:
     """A finished run whose files are one line each."""
     run = RunFolder(tmp_path / "full")
     run.begin(full, fingerprint(data), "data")
-    for stage, files in {"rec_ids": ["vectors", "ids"], "generator": ["weights"], "decoder": ["onnx"]}.items():
+    for stage, files in {
+        "graph": ["vectors"],
+        "rec_ids": ["ids"],
+        "generator": ["weights"],
+        "decoder": ["onnx"],
+    }.items():
         with run.stage(stage, files):
             for file in files:
                 (run.folder / file).write_text(f"{stage} {file}")
@@ -43,8 +55,10 @@ def source(tmp_path: Path, full: Recipe, data: Path) -> RunFolder:
 @pytest.mark.parametrize(
     ("change", "shared", "files"),
     [
-        (without_dense_term, ["rec_ids", "generator"], {"vectors", "ids", "weights"}),
-        (with_attention("plain"), ["rec_ids"], {"vectors", "ids"}),
+        (without_dense_term, ["graph", "rec_ids", "generator"], {"vectors", "ids", "weights"}),
+        (with_attention("plain"), ["graph", "rec_ids"], {"vectors", "ids"}),
+        (codebooks(2, 5), ["graph"], {"vectors"}),
+        (lambda full: joint_quantisation(codebooks(2, 5)(full)), [], set()),
         (without_graph, [], set()),
         (lambda full: replace(full, seed=1), [], set()),
         (lambda full: replace(full, generator=replace(full.generator, max_history=8)), [], set()),
@@ -58,20 +72,19 @@ def test_what_is_equal_is_taken_over(
     assert {path.name for path in target.folder.iterdir()} - {"run.json", "stages.json"} == files
     assert list(target.stage_seconds()) == sorted(shared)
     assert all((target.folder / file).read_text() == (source.folder / file).read_text() for file in files)
-    with target.stage("rec_ids", ["vectors", "ids"]) as todo:
+    with target.stage("graph", ["vectors"]) as todo:
         assert todo is not bool(shared)
-        for file in ("vectors", "ids"):
-            (target.folder / file).touch()
+        (target.folder / "vectors").touch()
 
 
 def test_a_second_call_says_the_same(full: Recipe, source: RunFolder, data: Path, tmp_path: Path) -> None:
     target = RunFolder(tmp_path / "variant")
     answers = [adopt_stages(source, target, without_dense_term(full), data) for _ in range(2)]
-    assert answers == [["rec_ids", "generator"]] * 2
+    assert answers == [["graph", "rec_ids", "generator"]] * 2
 
 
 def test_a_damaged_stage_is_not_taken_over(full: Recipe, source: RunFolder, data: Path, tmp_path: Path) -> None:
-    (source.folder / "ids").write_text("damaged")
+    (source.folder / "vectors").write_text("damaged")
     assert adopt_stages(source, RunFolder(tmp_path / "variant"), without_dense_term(full), data) == []
 
 
@@ -83,10 +96,10 @@ def test_other_data_share_nothing(full: Recipe, source: RunFolder, data: Path, t
 def test_a_stage_of_its_own_is_kept(full: Recipe, source: RunFolder, data: Path, tmp_path: Path) -> None:
     target = RunFolder(tmp_path / "variant")
     target.begin(without_dense_term(full), fingerprint(data), "data")
-    with target.stage("rec_ids", ["ids"]):
-        (target.folder / "ids").write_text("my own")
+    with target.stage("graph", ["vectors"]):
+        (target.folder / "vectors").write_text("my own")
     assert adopt_stages(source, target, without_dense_term(full), data) == []
-    assert (target.folder / "ids").read_text() == "my own"
+    assert (target.folder / "vectors").read_text() == "my own"
 
 
 def test_a_folder_of_another_run_is_refused(full: Recipe, source: RunFolder, data: Path, tmp_path: Path) -> None:

@@ -9,22 +9,28 @@ from benchmarks.ablating.variants import BEAM_WIDTHS, FULL, fits, variants_of
 from offline.dataset import Dataset
 from offline.recipes import RECIPES, Recipe
 
+MEMBERS = ("fused", "aligned") * 4
 EXPECTED = {
     "without graph": {"graph.num_layers": [2, 0]},
     "BPR for softmax": {"graph.collaborative_loss": ["softmax", "bpr"]},
-    "joint quantisation": {"graph.quantization": ["two_stage", "joint"]},
+    "one member": {"graph.members": [MEMBERS, ("fused",)], "graph.member_dim": [64, 128]},
+    "joint quantisation": {
+        "graph.members": [MEMBERS, ("fused",)],
+        "graph.member_dim": [64, 128],
+        "graph.quantization": ["two_stage", "joint"],
+    },
     "without audio": {"graph.without_modalities": [(), ("audio",)]},
     "without text": {"graph.without_modalities": [(), ("text",)]},
     "without any content": {"graph.without_modalities": [(), ("audio", "text")]},
-    "content fused": {"graph.content": ["choose", "fused"]},
-    "content aligned": {"graph.content": ["choose", "aligned"]},
+    "content fused": {"graph.members": [MEMBERS, ("fused",) * 8]},
+    "content aligned": {"graph.members": [MEMBERS, ("aligned",) * 8]},
     "absolute positions": {"generator.attention": ["relation", "absolute"]},
     "plain attention": {"generator.attention": ["relation", "plain"]},
     "random Rec-IDs": {"rec_ids.source": ["graph", "random"], "rec_ids.min_code_usage": [0.5, 0.0]},
     "Rec-IDs of content": {"rec_ids.source": ["graph", "content"], "rec_ids.min_code_usage": [0.5, 0.0]},
     "without popularity token": {"rec_ids.bucket_bound": [8, 1]},
     "without held-out items": {"generator.teacher_weight": [0.95, 1.0]},
-    "without transition counts": {"generator.transition_weights": [(0.0, 0.2, 0.4), (0.0,)]},
+    "without transition counts": {"generator.transition_weights": [(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.0,)]},
 }
 
 

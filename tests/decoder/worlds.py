@@ -110,7 +110,7 @@ class World:
         found = decode_with_torch(
             TorchBeamDecoder(self.generator, dense_weight).eval(),
             self.decoder,
-            Catalogue(self.trie, SETTINGS.space, vectors, self.generator.history_state),
+            Catalogue(self.trie, SETTINGS.space, vectors, self.generator.history_state, 0.2),
             [as_rows(request.history) for request in requests],
             [self.item_filter(request) for request in requests],
             beam_width,

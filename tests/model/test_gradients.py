@@ -19,7 +19,7 @@ from offline.graph_data import build_graph
 from offline.recipes import GeneratorSettings
 from offline.teacher import Teacher
 from offline.train_generator import GeneratorLosses
-from offline.train_graph_rqvae import collaborative_loss as collaborative_loss_of
+from offline.train_graph_encoder import collaborative_loss as collaborative_loss_of
 from offline.training_batches import Batch
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import build_trie
@@ -43,7 +43,14 @@ def test_a_tensor_that_learns_nothing_is_found() -> None:
 
 def graph_rqvae(**changes: Any) -> GraphRQVAE:
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"dim": 8, "latent_dim": 4, "num_levels": 3, "codebook_size": 4, "embedding_dropout": 0.0}
+    sizes: dict[str, Any] = {
+        "dim": 8,
+        "member_dim": 8,
+        "latent_dim": 4,
+        "num_levels": 3,
+        "codebook_size": 4,
+        "embedding_dropout": 0.0,
+    }
     sizes |= {"num_items": 12, "feature_dims": {"image": 5, "text": 3}, "max_history": 5}
     return GraphRQVAE(GraphRQVAEConfig(**(sizes | changes))).train()
 
@@ -94,13 +101,13 @@ def batches_of(dataset: Dataset) -> CollaborativeBatches:
 @pytest.mark.parametrize("ordered", [False, True])
 def test_aligned_content_learns_from_the_keys_and_from_nothing_else(ordered: bool) -> None:
     dataset = dataset_of(LISTS, NOBODY, NOBODY, num_items=12, has_time=ordered)
-    model = graph_rqvae(ordered_history=ordered, content="aligned")
-    standardised = model.fit(features(), torch.from_numpy(dataset.train_counts()))
+    model = graph_rqvae(ordered_history=ordered, members=("aligned",))
+    standardised, (member,) = model.fit(features(), torch.from_numpy(dataset.train_counts())), model.encoders()
     vectors = model.vectors(standardised, build_graph(dataset))
     collaborative_loss_of(model, vectors, next(iter(batches_of(dataset)))).backward()
-    assert all(weight.grad is None for weight in model.key_content.parameters())
-    model.alignment(standardised, vectors.keys.detach()).backward()
-    assert without_gradient(model.key_content) == {}
+    assert all(weight.grad is None for weight in member.key_content.parameters())
+    member.alignment(standardised, vectors.keys.detach(), model.has_interactions).backward()
+    assert without_gradient(member.key_content) == {}
 
 
 SETTINGS = GeneratorSettings(
@@ -126,7 +133,7 @@ def catalogue() -> Catalogue:
     vectors = ItemVectors(F.normalize(torch.randn(12, 3), dim=1), torch.randn(12, 3))
     history_state = HistoryState(3, SETTINGS.max_history)
     history_state.fit(torch.tensor([1.0, 0.5]), torch.tensor([0.6, 0.0, 0.8]))
-    return Catalogue(build_trie(np.array(rec_ids, np.int32), space), space, vectors, history_state)
+    return Catalogue(build_trie(np.array(rec_ids, np.int32), space), space, vectors, history_state, 0.2)
 
 
 def batch() -> Batch:

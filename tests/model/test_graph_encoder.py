@@ -1,13 +1,16 @@
 """Propagation over both graphs beside powers of dense matrices; LightGCN's own user vectors beside sets of items."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.collaborative import set_states
-from model.graph_encoder import GraphEncoder, InteractionGraph, ItemVectors
+from model.graph_encoder import Content, GraphEncoder, InteractionGraph, ItemVectors
 from model.history_state import HistoryState
+from model.modality_fusion import Standardised
 from tests.model.graphs import (
     FOLLOWED,
     TAKEN,
@@ -121,66 +124,117 @@ def test_the_weights_of_the_graph_by_eye() -> None:
     assert torch.isclose(interactions().to_users.to_dense()[0, 1], torch.tensor(6.0).rsqrt())
 
 
-def test_the_encoder_propagates_content_and_embeddings() -> None:
+def encoder(content: Content = "fused", num_items: int = 5, **changes: Any) -> GraphEncoder:
     torch.manual_seed(3)
-    encoder, content = GraphEncoder(5, 8, num_layers=2, embedding_dropout=0.5).eval(), start()
-    begun = ItemVectors(content.keys + encoder.key_embedding, content.contexts + encoder.context_embedding)
-    for graph in (interactions(), transitions()):
-        for found, expected in zip(encoder(content, graph, torch.ones(5, 1)), graph.propagate(begun, 2), strict=True):
-            assert torch.allclose(found, expected)
+    sizes: dict[str, Any] = {"dim": 8, "num_layers": 0, "ordered_history": False, "embedding_dropout": 0.0}
+    sizes |= {"feature_dims": {"image": 3}, "content": content, "num_items": num_items}
+    return GraphEncoder(**(sizes | changes))
+
+
+def features(num_items: int = 5) -> Standardised:
+    torch.manual_seed(4)
+    return {"image": (torch.randn(num_items, 3), torch.ones(num_items, 1, dtype=torch.bool))}
+
+
+def no_edges(num_items: int) -> InteractionGraph:
+    nothing = torch.zeros(1, num_items)
+    return InteractionGraph(sparse(nothing), sparse(nothing.T), torch.ones(num_items, 1))
+
+
+KNOWN = torch.tensor([1.0, 1, 1, 1, 0]).unsqueeze(1)
+"""Nobody has item 4."""
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_fused_vectors_are_propagated_content_and_embeddings(ordered: bool) -> None:
+    model = encoder(num_layers=2, ordered_history=ordered).eval()
+    graph, values = transitions() if ordered else interactions(), features()
+    keys, contexts = model(values, graph, KNOWN)
+    start = [
+        model.key_content(values, 5) + model.key_embedding * KNOWN,  # nobody has trained the last one
+        model.context_embedding * KNOWN,
+    ]
+    if ordered:  # in a set the contexts have no content
+        start[1] = start[1] + model.context_content(values, 5)
+    expected = graph.propagate(ItemVectors(*start), 2)
+    assert torch.allclose(keys, F.normalize(expected.keys, dim=1), atol=1e-5)
+    assert torch.allclose(contexts, expected.contexts / expected.contexts.norm(dim=1).mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_aligned_vectors_are_propagated_embeddings(training: bool) -> None:
+    model = encoder("aligned", num_layers=2).train(training)
+    keys, contexts = model(features(), interactions(), KNOWN)
+    expected = interactions().propagate(ItemVectors(model.key_embedding, model.context_embedding), 2)
+    assert torch.allclose(keys[:4], F.normalize(expected.keys, dim=1)[:4], atol=1e-5)
+    assert torch.allclose(contexts, expected.contexts / expected.contexts.norm(dim=1).mean(), atol=1e-5)
+    last = (
+        expected.keys[4] if training else model.key_content(features(), 5)[4]
+    )  # content stands in, once it is trained
+    assert torch.allclose(keys[4], F.normalize(last, dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("content", ["fused", "aligned"])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_keys_have_unit_length_and_contexts_a_mean_of_one(ordered: bool, content: Content) -> None:
+    model = encoder(content, num_layers=2, ordered_history=ordered)
+    keys, contexts = model(features(), transitions() if ordered else interactions(), KNOWN)
+    assert torch.allclose(keys.norm(dim=1), torch.ones(5), atol=1e-5)
+    assert contexts.norm(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
+    assert contexts.norm(dim=1).std() > 0.01  # how much an item says of a history is learned
+
+
+def test_fused_vectors_depend_on_the_features_and_aligned_ones_do_not() -> None:
+    for content, moves in (("fused", True), ("aligned", False)):
+        model = encoder(content, num_layers=2)
+        other = {"image": (features()["image"][0].flip(0), features()["image"][1])}
+        one, two = (model(values, interactions(), KNOWN).keys for values in (features(), other))
+        assert torch.equal(one, two) != moves
+
+
+@pytest.mark.parametrize("content", ["fused", "aligned"])
+def test_without_any_feature_the_embeddings_are_all_there_is(content: Content) -> None:
+    model = encoder(content, num_layers=2, feature_dims={})
+    keys, _ = model.eval()({}, interactions(), KNOWN)
+    assert torch.allclose(keys[4], F.normalize(model.key_embedding[4], dim=0), atol=1e-6)
+    assert not model.content_keys({}).any()
 
 
 def test_training_drops_whole_item_embeddings() -> None:
-    torch.manual_seed(3)
-    encoder = GraphEncoder(400, 8, num_layers=0, embedding_dropout=0.25).train()
-    nothing = torch.zeros(1, 400)
-    zeros = torch.zeros(400, 8)
-    graph = InteractionGraph(sparse(nothing), sparse(nothing.T), torch.ones(400, 1))
-    found = encoder(ItemVectors(zeros, zeros), graph, torch.ones(400, 1))
+    model = encoder(num_items=400, embedding_dropout=0.25, feature_dims={}).train()
+    found = model({}, no_edges(400), torch.ones(400, 1))
     dropped = [(part == 0).all(dim=1) for part in found]
-    for part, embedding, gone in zip(found, (encoder.key_embedding, encoder.context_embedding), dropped, strict=True):
-        assert torch.equal(part[~gone], embedding[~gone])
+    for part, embedding, gone in zip(found, (model.key_embedding, model.context_embedding), dropped, strict=True):
+        assert torch.allclose(F.normalize(part[~gone], dim=1), F.normalize(embedding[~gone], dim=1), atol=1e-6)
         assert 0.15 < gone.float().mean() < 0.35
     assert not torch.equal(*dropped)  # an item may lack one and keep the other
 
 
-def test_nothing_is_dropped_afterwards() -> None:
-    encoder, zeros = GraphEncoder(5, 8, num_layers=0, embedding_dropout=0.99).eval(), torch.zeros(5, 8)
-    keys, contexts = encoder(ItemVectors(zeros, zeros), transitions(), torch.ones(5, 1))
-    assert torch.equal(keys, encoder.key_embedding)
-    assert torch.equal(contexts, encoder.context_embedding)
+def test_nothing_is_dropped_afterwards_or_from_aligned_embeddings() -> None:
+    for model in (encoder(embedding_dropout=0.99).eval(), encoder("aligned", embedding_dropout=0.99).train()):
+        keys, contexts = model({**features()}, no_edges(5), torch.ones(5, 1))
+        assert (keys.norm(dim=1) > 0.5).all()
+        assert (contexts.norm(dim=1) > 0).all()
+        assert torch.equal(keys, model(features(), no_edges(5), torch.ones(5, 1)).keys)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_embeddings_that_are_always_dropped_are_none(training: bool) -> None:
     """Nothing ever trained them, so they must not speak up in the end."""
-    encoder, content = GraphEncoder(5, 8, num_layers=2, embedding_dropout=1.0).train(training), start()
-    vectors = encoder(content, transitions(), torch.ones(5, 1))
-    for found, expected in zip(vectors, transitions().propagate(content, 2), strict=True):
-        assert torch.equal(found, expected)
+    model = encoder(embedding_dropout=1.0, num_layers=2, ordered_history=True).train(training)
+    found = model(features(), transitions(), torch.ones(5, 1))
+    content = ItemVectors(model.key_content(features(), 5), model.context_content(features(), 5))
+    expected = transitions().propagate(content, 2)
+    assert torch.allclose(found.keys, F.normalize(expected.keys, dim=1), atol=1e-6)
 
 
-def test_who_does_not_speak_has_no_embedding() -> None:
-    torch.manual_seed(3)
-    encoder, zeros = GraphEncoder(5, 8, num_layers=0, embedding_dropout=0.0).train(), torch.zeros(5, 8)
-    speaks = torch.tensor([1.0, 0, 1, 1, 0]).unsqueeze(1)
-    for found, embedding in zip(
-        encoder(ItemVectors(zeros, zeros), transitions(), speaks),
-        (encoder.key_embedding, encoder.context_embedding),
-        strict=True,
-    ):
-        assert torch.equal(found[[0, 2, 3]], embedding[[0, 2, 3]])
-        assert not found[[1, 4]].any()
-
-
-def test_members_are_dropped_each_by_itself() -> None:
-    torch.manual_seed(3)
-    encoder, zeros = GraphEncoder(300, 8, 0, embedding_dropout=0.5, num_members=2).train(), torch.zeros(300, 8)
-    nothing = torch.zeros(1, 300)
-    graph = InteractionGraph(sparse(nothing), sparse(nothing.T), torch.ones(300, 1))
-    keys, _ = encoder(ItemVectors(zeros, zeros), graph, torch.ones(300, 1))
-    gone = [(part == 0).all(dim=1) for part in keys.chunk(2, dim=1)]
-    kept = [(part != 0).all(dim=1) for part in keys.chunk(2, dim=1)]
-    assert all(bool((left | stays).all()) for left, stays in zip(gone, kept, strict=True))
-    assert (gone[0] & kept[1]).any()
-    assert (kept[0] & gone[1]).any()
+def test_alignment_looks_at_items_with_interactions_alone() -> None:
+    model = encoder("aligned")
+    keys = F.normalize(torch.randn(5, 8), dim=1)
+    content = model.content_keys(features()).detach()
+    assert torch.allclose(content.norm(dim=1), torch.ones(5), atol=1e-5)
+    expected = sum(1 - float(F.cosine_similarity(content[item], keys[item], dim=0)) for item in range(4)) / 4
+    for _ in range(2):
+        assert model.alignment(features(), keys, KNOWN).item() == pytest.approx(expected, abs=1e-5)
+        keys[4] *= -1
+    assert model.alignment(features(), content, KNOWN).item() == pytest.approx(0, abs=1e-6)

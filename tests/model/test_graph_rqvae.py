@@ -1,4 +1,4 @@
-"""Graph RQ-VAE: fused and aligned content, items without embeddings or neighbours, the losses by parts."""
+"""Graph RQ-VAE: members joined, items without embeddings or neighbours, the losses by parts."""
 
 from typing import Any
 
@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.graph_encoder import Content
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
-from tests.model.graphs import TAKEN, interactions, transitions
+from tests.model.graphs import TAKEN, interactions
 
 NAN = float("nan")
 ALONE = 4
@@ -17,7 +18,7 @@ ALONE = 4
 
 def make(**changes: Any) -> GraphRQVAE:
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"dim": 8, "latent_dim": 4, "num_levels": 2, "codebook_size": 3}
+    sizes: dict[str, Any] = {"dim": 8, "member_dim": 8, "latent_dim": 4, "num_levels": 2, "codebook_size": 3}
     sizes |= {"num_items": 5, "feature_dims": {"image": 3, "text": 2}, "ordered_history": False, "max_history": 4}
     return GraphRQVAE(GraphRQVAEConfig(**(sizes | changes))).eval()
 
@@ -35,63 +36,80 @@ def fit(model: GraphRQVAE, values: dict[str, Tensor] | None = None) -> dict[str,
     return model.fit(values or features(), TAKEN.sum(0).long())
 
 
-@pytest.mark.parametrize("ordered", [False, True])
-def test_vectors_are_propagated_content_and_embeddings(ordered: bool) -> None:
-    model = make(ordered_history=ordered)
-    standardised, graph = fit(model), transitions() if ordered else interactions()
-    keys, contexts = model.vectors(standardised, graph)
-    known = model.has_interactions  # the embeddings of the item that nobody has are left out
-    start = [
-        model.key_content(standardised, 5) + model.graph.key_embedding * known,
-        model.graph.context_embedding * known,
-    ]
-    if ordered:  # in a set the contexts have no content
-        start[1] = start[1] + model.context_content(standardised, 5)
-    expected = graph.propagate(type(model.vectors(standardised, graph))(*start), 2)
-    assert torch.allclose(keys, F.normalize(expected.keys, dim=1), atol=1e-5)
-    assert torch.allclose(contexts, expected.contexts / expected.contexts.norm(dim=1).mean(), atol=1e-5)
+BOTH: tuple[Content, ...] = ("fused", "aligned")
 
 
-@pytest.mark.parametrize("content", ["fused", "aligned"])
-@pytest.mark.parametrize("ordered", [False, True])
-def test_keys_have_unit_length_and_contexts_a_mean_of_one(ordered: bool, content: str) -> None:
-    model = make(ordered_history=ordered, content=content)
-    keys, contexts = model.vectors(fit(model), transitions() if ordered else interactions())
-    assert torch.allclose(keys.norm(dim=1), torch.ones(5), atol=1e-5)
-    assert contexts.norm(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
-    assert contexts.norm(dim=1).std() > 0.01  # how much an item says of a history is learned
-
-
-def other_features() -> dict[str, Tensor]:
-    return {name: value.flip(0) for name, value in features().items()}
-
-
-def test_fused_vectors_depend_on_the_features_and_aligned_ones_do_not() -> None:
-    for content, moves in (("fused", True), ("aligned", False)):
-        model = make(content=content)
-        fit(model)
-        one, other = (
-            model.vectors(model.key_content.standardise(values), interactions())
-            for values in (features(), other_features())
-        )
-        assert torch.equal(one.keys, other.keys) != moves
-
-
-def test_alignment_looks_at_items_with_interactions_alone() -> None:
-    model = make(content="aligned")
+def test_a_single_member_of_the_whole_width_is_taken_as_it_is() -> None:
+    model = make()
     standardised = fit(model)
-    keys = F.normalize(torch.randn(5, 8), dim=1)
-    content = model.content_keys(standardised).detach()
-    expected = sum(1 - float(F.cosine_similarity(content[item], keys[item], dim=0)) for item in range(4)) / 4
-    assert model.alignment(standardised, keys).item() == pytest.approx(expected, abs=1e-5)
-    keys[ALONE] *= -1
-    assert model.alignment(standardised, keys).item() == pytest.approx(expected, abs=1e-5)
-    assert model.alignment(standardised, content).item() == pytest.approx(0, abs=1e-6)
+    alone = model.encoders()[0](standardised, interactions(), model.has_interactions)
+    keys, contexts = model.vectors(standardised, interactions())
+    assert torch.allclose(keys, alone.keys, atol=1e-6)
+    assert torch.allclose(contexts, alone.contexts, atol=1e-6)
 
 
-def test_the_keys_of_content_have_unit_length() -> None:
-    model = make(content="aligned")
-    assert torch.allclose(model.content_keys(fit(model)).norm(dim=1), torch.ones(5), atol=1e-5)
+def test_members_have_features_embeddings_and_batches_of_their_own() -> None:
+    model = make(members=BOTH, member_dim=6)
+    standardised = fit(model)
+    fused, aligned = model.member_vectors(standardised, interactions())
+    assert fused.keys.shape == aligned.contexts.shape == (5, 6)
+    for member, found in zip(model.encoders(), (fused, aligned), strict=True):
+        expected = member(standardised, interactions(), model.has_interactions)
+        assert torch.equal(found.keys, expected.keys)
+    assert [member.content for member in model.encoders()] == list(BOTH)
+
+
+def test_joined_without_loss_cosines_are_the_mean_of_the_members() -> None:
+    """As many columns as all members together: the projection only turns."""
+    model = make(members=BOTH, member_dim=4, dim=8)
+    standardised = fit(model)
+    each = list(model.member_vectors(standardised, interactions()))
+    model.fit_projection(torch.cat([vectors.keys for vectors in each], dim=1))
+    keys, contexts = model.vectors(standardised, interactions())
+    assert contexts.norm(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
+    assert torch.allclose(keys @ keys.T, sum(one.keys @ one.keys.T for one in each) / 2, atol=1e-5)
+
+
+def test_the_projection_keeps_what_keys_differ_in() -> None:
+    """Keys of two members in a plane of their twelve columns: two columns say it all."""
+    torch.manual_seed(5)
+    model = make(members=BOTH, member_dim=6, dim=2)
+    plane = torch.linalg.qr(torch.randn(12, 2)).Q
+    keys = torch.randn(5, 2) @ plane.T
+    model.fit_projection(keys)
+    assert torch.allclose(model.projection.T @ model.projection, torch.eye(2), atol=1e-5)
+    assert torch.allclose(keys @ model.projection @ model.projection.T, keys, atol=1e-5)
+    joined = model.joined(keys.split(6, dim=1))
+    assert torch.allclose(joined @ joined.T, F.normalize(keys, dim=1) @ F.normalize(keys, dim=1).T, atol=1e-5)
+
+
+def test_members_must_be_able_to_fill_the_width() -> None:
+    with pytest.raises(ValueError, match="2 members of 3 columns cannot be joined to dim=8"):
+        make(members=BOTH, member_dim=3)
+    with pytest.raises(ValueError, match="0 members"):
+        make(members=())
+
+
+def test_content_keys_are_joined_like_the_keys() -> None:
+    model = make(members=BOTH, member_dim=8)
+    standardised = fit(model)
+    parts = [member.content_keys(standardised) for member in model.encoders()]
+    expected = F.normalize(torch.cat(parts, dim=1) @ model.projection, dim=1)
+    assert torch.allclose(model.content_keys(standardised), expected, atol=1e-6)
+
+
+def test_other_codebooks_before_the_same_graph_encoder() -> None:
+    model = make(members=BOTH, member_dim=6)
+    standardised = fit(model)
+    model.fit_projection(torch.randn(20, 12))
+    other = model.with_codebooks(3, 7).eval()
+    for one, two in zip(
+        model.vectors(standardised, interactions()), other.vectors(standardised, interactions()), strict=True
+    ):
+        assert torch.equal(one, two)
+    assert tuple(other.quantizer.codebooks.shape[:2]) == (3, 7)
+    assert (other.config.num_levels, other.config.codebook_size) == (3, 7)
+    assert not other.quantizer.initialised
 
 
 def test_which_items_have_interactions_is_measured_and_saved() -> None:
@@ -102,11 +120,10 @@ def test_which_items_have_interactions_is_measured_and_saved() -> None:
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-def test_recency_fades_in_sequences_and_is_flat_in_sets(ordered: bool) -> None:
+def test_recency_starts_flat_and_learns_in_sequences_alone(ordered: bool) -> None:
     log_recency = make(ordered_history=ordered, max_history=30).log_recency
     assert log_recency.requires_grad == ordered
-    expected = [-0.5 * min(age, 20) if ordered else 0.0 for age in range(30)]
-    assert log_recency.tolist() == expected
+    assert not log_recency.any()
 
 
 def test_an_item_without_embedding_and_neighbours_is_its_content() -> None:
@@ -114,34 +131,25 @@ def test_an_item_without_embedding_and_neighbours_is_its_content() -> None:
     model, values = make(), features()
     values = {name: torch.where(torch.arange(5)[:, None] == ALONE, value[0], value) for name, value in values.items()}
     standardised = fit(model, values)
-    assert model.graph.key_embedding[ALONE].any()
+    assert model.encoders()[0].key_embedding[ALONE].any()
     keys, _ = model.vectors(standardised, interactions())
-    content = model.key_content(standardised, 5)
-    assert torch.allclose(keys[ALONE], F.normalize(content[ALONE], dim=0), atol=1e-5)
+    content = model.content_keys(standardised)
+    assert torch.allclose(keys[ALONE], content[ALONE], atol=1e-5)
     assert torch.equal(content[ALONE], content[0])
-    alone = F.normalize(content[[0]], dim=1)
-    assert torch.equal(model.quantize(keys[[ALONE]]).codes, model.quantize(alone).codes)
+    assert torch.equal(model.quantize(keys[[ALONE]]).codes, model.quantize(content[[0]]).codes)
 
 
 def test_an_item_without_anything_stays_finite() -> None:
     model = make()
     with torch.no_grad():
-        model.graph.key_embedding[ALONE] = model.graph.context_embedding[ALONE] = 0
+        model.encoders()[0].key_embedding[ALONE] = model.encoders()[0].context_embedding[ALONE] = 0
         for name in ("image", "text"):
-            model.key_content.missing[f"modality_{name}"].zero_()
+            model.encoders()[0].key_content.missing[f"modality_{name}"].zero_()
     values = {name: value.index_fill(0, torch.tensor([ALONE]), NAN) for name, value in features().items()}
     keys, contexts = model.vectors(fit(model, values), interactions())
     assert not keys[ALONE].any()
     assert contexts.isfinite().all()
     assert model.latent(keys).isfinite().all()
-
-
-def test_without_any_feature_the_embeddings_are_all_there_is() -> None:
-    for content in ("fused", "aligned"):
-        model = make(feature_dims={}, content=content)
-        keys, _ = model.vectors(model.fit({}, TAKEN.sum(0)), interactions())
-        assert torch.allclose(keys[ALONE], F.normalize(model.graph.key_embedding[ALONE], dim=0), atol=1e-6)
-        assert not model.content_keys({}).any()
 
 
 def test_the_quantization_losses_by_parts() -> None:
@@ -153,21 +161,3 @@ def test_the_quantization_losses_by_parts() -> None:
     assert torch.isclose(losses.reconstruction, expected, rtol=1e-4)
     whole = losses.reconstruction + losses.codebook + 0.3 * losses.commitment
     assert torch.isclose(model.quantization_loss(losses), whole)
-
-
-def test_members_are_judged_each_by_itself_and_averaged() -> None:
-    model = make(num_members=2)
-    vectors = model.vectors(fit(model), interactions())
-    first, second = model.members(vectors)
-    assert torch.allclose(vectors.keys.norm(dim=1), torch.ones(5), atol=1e-5)
-    for member in (first, second):
-        assert member.keys.shape == member.contexts.shape == (5, 4)
-        assert torch.allclose(member.keys.norm(dim=1), torch.ones(5), atol=1e-5)
-    assert torch.equal(torch.cat([first.contexts, second.contexts], dim=1), vectors.contexts)
-    mean = (first.keys @ first.keys.T + second.keys @ second.keys.T) / 2
-    assert torch.allclose(vectors.keys @ vectors.keys.T, mean, atol=1e-5)
-
-
-def test_members_must_share_the_width() -> None:
-    with pytest.raises(ValueError, match="dim=8 is not divisible by num_members=3"):
-        make(num_members=3)

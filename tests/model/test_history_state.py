@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.collaborative import prefix_states, set_states
-from model.history_state import HistoryState, unit
+from model.history_state import HistoryState
 
 DIM, MAX_HISTORY, NUM_ITEMS = 3, 5, 9
 
@@ -143,13 +143,3 @@ def test_the_weights_of_recency_learn() -> None:
     assert log_recency.grad is not None
     assert (log_recency.grad[:4].abs() > 1e-6).all()
     assert log_recency.grad[4] == 0  # no sequence is that long
-
-
-def test_the_cosine_of_members_is_the_mean_of_theirs() -> None:
-    torch.manual_seed(0)
-    contexts, keys = torch.randn(3, 4, 6), torch.randn(7, 6)
-    state = HistoryState(6, 4, num_members=3)(contexts, torch.ones(3, 4))
-    found = state @ unit(keys, 3).T
-    parts = zip(contexts.sum(1).chunk(3, dim=1), keys.chunk(3, dim=1), strict=True)
-    expected = sum(F.normalize(mine, dim=1) @ F.normalize(theirs, dim=1).T for mine, theirs in parts) / 3
-    assert torch.allclose(found, expected, atol=1e-6)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from model.modality_fusion import CLIP, ModalityFusion
+from model.modality_fusion import CLIP, FeatureScaler, ModalityFusion
 
 NAN = float("nan")
 
@@ -17,16 +17,17 @@ def features() -> dict[str, Tensor]:
     return values
 
 
-def fitted(values: dict[str, Tensor]) -> ModalityFusion:
-    torch.manual_seed(0)
-    fusion = ModalityFusion({name: value.shape[1] for name, value in values.items()}, 8)
-    fusion.fit(values)
-    return fusion
+class Fitted:
+    """Scaler and fusion of raw features."""
 
+    def __init__(self, values: dict[str, Tensor]) -> None:
+        torch.manual_seed(0)
+        feature_dims = {name: value.shape[1] for name, value in values.items()}
+        self.scaler, self.fusion = FeatureScaler(feature_dims), ModalityFusion(feature_dims, 8)
+        self.scaler.fit(values)
 
-def content(fusion: ModalityFusion, values: dict[str, Tensor]) -> Tensor:
-    """Content vectors of raw features."""
-    return fusion(fusion.standardise(values), len(next(iter(values.values()))))
+    def content(self, values: dict[str, Tensor]) -> Tensor:
+        return self.fusion(self.scaler(values), len(next(iter(values.values()))))
 
 
 def slow_fusion(fusion: ModalityFusion, values: dict[str, Tensor], item: int) -> Tensor:
@@ -49,39 +50,38 @@ def slow_fusion(fusion: ModalityFusion, values: dict[str, Tensor], item: int) ->
 def test_fusion_by_loops() -> None:
     values = features()
     values["image"][:, 1] = torch.where(values["image"][:, 1].isnan(), NAN, 4.0)  # a constant column
-    fusion = fitted(values)
-    found = content(fusion, values)
+    fitted = Fitted(values)
+    found = fitted.content(values)
     assert found.isfinite().all()
     for item in range(5):
-        assert torch.allclose(found[item], slow_fusion(fusion, values, item), atol=1e-5), item
+        assert torch.allclose(found[item], slow_fusion(fitted.fusion, values, item), atol=1e-5), item
 
 
 def test_an_item_without_any_modality_gets_the_learned_vectors() -> None:
     values = features()
-    fusion = fitted(values)
-    assert torch.allclose(
-        content(fusion, values)[3], fusion.missing["modality_image"] + fusion.missing["modality_text"]
-    )
+    fitted = Fitted(values)
+    missing = fitted.fusion.missing
+    assert torch.allclose(fitted.content(values)[3], missing["modality_image"] + missing["modality_text"])
 
 
 def test_a_constant_column_says_nothing() -> None:
     """0.1 has no exact float: its deviation is tiny but not zero, and must not be divided by."""
     values = {"text": torch.cat([torch.randn(5, 1), torch.full((5, 1), 0.1)], dim=1)}
-    fusion = fitted(values)
+    fitted = Fitted(values)
     other = {"text": values["text"] + torch.tensor([0.0, 1e3])}
-    assert torch.equal(content(fusion, values), content(fusion, other))
+    assert torch.equal(fitted.content(values), fitted.content(other))
 
 
 def test_an_outlier_is_cut() -> None:
     values = {"text": torch.randn(50, 1)}
-    fusion = fitted(values)
-    far, farther = content(fusion, {"text": torch.tensor([[1e4], [1e9]])})
+    fitted = Fitted(values)
+    far, farther = fitted.content({"text": torch.tensor([[1e4], [1e9]])})
     assert torch.equal(far, farther)
 
 
 def test_a_modality_may_have_the_name_of_a_method() -> None:
-    fusion = ModalityFusion({"type": 2, "keys": 1}, 4)
-    assert content(fusion, {"type": torch.ones(3, 2), "keys": torch.ones(3, 1)}).shape == (3, 4)
+    values = {"type": torch.randn(3, 2), "keys": torch.randn(3, 1)}
+    assert Fitted(values).content(values).shape == (3, 8)
 
 
 def test_no_modality_at_all() -> None:
@@ -90,28 +90,16 @@ def test_no_modality_at_all() -> None:
 
 def test_what_was_measured_is_saved() -> None:
     values = features()
-    fusion = fitted(values)
-    again = ModalityFusion({"text": 2, "image": 3}, 8)
-    again.load_state_dict(fusion.state_dict())
-    assert torch.equal(content(again, values), content(fusion, values))
+    fitted, again = Fitted(values), FeatureScaler({"text": 2, "image": 3})
+    again.load_state_dict(fitted.scaler.state_dict())
+    for name, (scaled, present) in fitted.scaler(values).items():
+        assert torch.equal(again(values)[name][0], scaled)
+        assert torch.equal(again(values)[name][1], present)
 
 
 def test_what_is_standardised_by_eye() -> None:
     """Two columns: 0 and 2, around 1; the other constant. Divided by the root of the number of columns."""
-    fusion = ModalityFusion({"text": 2}, 4)
     values = {"text": torch.tensor([[0.0, 7.0], [2.0, 7.0], [NAN, NAN]])}
-    fusion.fit(values)
-    scaled, present = fusion.standardise(values)["text"]
+    scaled, present = Fitted(values).scaler(values)["text"]
     torch.testing.assert_close(scaled, torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]) / 2**0.5)
     assert present.tolist() == [[True], [True], [False]]
-
-
-def test_one_standardisation_serves_two_fusions() -> None:
-    """As keys and contexts have it: each has its own projections and vectors for what is missing."""
-    torch.manual_seed(0)
-    values, one, other = features(), *(ModalityFusion({"image": 3, "text": 2}, 8) for _ in range(2))
-    one.fit(values)
-    other.fit(values)
-    standardised = one.standardise(values)
-    torch.testing.assert_close(other(standardised, 5), content(other, values))
-    assert not torch.allclose(one(standardised, 5), other(standardised, 5), atol=1e-3)

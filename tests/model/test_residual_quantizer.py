@@ -9,7 +9,7 @@ from torch import Tensor
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from model.residual_quantizer import QuantizerConfig, ResidualQuantizer
 from offline.checkpoint import load_checkpoint, save_checkpoint
-from offline.train_graph_rqvae import maintain_codebooks
+from offline.train_quantizer import maintain_codebooks
 
 
 def make(num_levels: int = 3, codebook_size: int = 5, dim: int = 4) -> ResidualQuantizer:

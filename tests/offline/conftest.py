@@ -18,9 +18,14 @@ import polars as pl
 import pytest
 
 from offline.__main__ import main
+from offline.artefacts import Catalogue
+from offline.assign import assign_rec_ids
 from offline.dataset import Dataset, Histories, Interactions, load_dataset
+from offline.recipes import Recipe
 from offline.run_folder import RunFolder
-from offline.train import train
+from offline.train import item_features, train
+from offline.train_graph_rqvae import train_graph, train_rq_vae
+from service.contract.trie import build_trie
 
 SIZE = 60
 SEED = 0
@@ -138,6 +143,16 @@ def dataset_of(
 def make_dataset() -> Callable[..., Dataset]:
     """A dataset in memory from lists of item rows, one per user: `train`, `valid`, `test`."""
     return dataset_of
+
+
+def catalogue_of(dataset: Dataset, recipe: Recipe) -> Catalogue:
+    """The stages `graph` and `rec_ids` in memory."""
+    features = item_features(dataset, recipe)
+    trained = train_graph(dataset, features, recipe)
+    model, quantized = train_rq_vae(trained.model, trained.vectors.keys, features, recipe)
+    rec_ids, space, _ = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
+    trie, temperature = build_trie(rec_ids, space), trained.model.config.temperature
+    return Catalogue(trie, space, trained.vectors, trained.history_state, temperature)
 
 
 class Ended(NamedTuple):

@@ -11,7 +11,7 @@ from offline.run_folder import RunFolder
 
 
 def test_keys_and_contexts_stand_side_by_side(run: RunFolder) -> None:
-    catalogue, arrays = load_catalogue(run), run.load_arrays("rec_ids")
+    catalogue, arrays = load_catalogue(run), run.load_arrays("vectors")
     assert catalogue.items.shape == (60, 128)
     np.testing.assert_array_equal(catalogue.items[:, :64].numpy(), arrays["keys"])
     np.testing.assert_array_equal(catalogue.items[:, 64:].numpy(), arrays["contexts"])
@@ -41,9 +41,10 @@ def test_a_users_state_is_nearest_to_the_items_of_their_taste(run: RunFolder, da
 
 @pytest.mark.parametrize("name", ["keys", "contexts", "recency", "empty", "rec_ids"])
 def test_a_run_of_another_version_is_refused(own_run: RunFolder, name: str) -> None:
-    arrays = own_run.load_arrays("rec_ids")
+    file = "rec_ids" if name == "rec_ids" else "vectors"
+    arrays = own_run.load_arrays(file)
     del arrays[name]
-    own_run.save_arrays("rec_ids", {**arrays, "items": np.zeros((60, 64), np.float32)})
+    own_run.save_arrays(file, {**arrays, "items": np.zeros((60, 64), np.float32)})
     with pytest.raises(BadInputError, match=f"its Rec-IDs cannot be used .*{name}.*train the run again"):
         load_catalogue(own_run)
 

@@ -177,7 +177,7 @@ def test_collapsed_rec_ids_end_the_job_with_1(job, checkerboard: Path, tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"temperature": 0.0}, "the loss of the graph encoder became nan"),
+        ({"temperatures": (0.0,)}, "the loss of the graph encoder became nan"),
         ({"learning_rate": 1e30}, "the keys of the graph encoder are too long"),  # a cosine hides it from the loss
     ],
 )

@@ -15,15 +15,14 @@ import pytest
 import torch
 
 from offline.artefacts import Catalogue
-from offline.assign import assign_rec_ids
 from offline.dataset import Dataset, load_dataset
 from offline.recipes import RECIPES, Recipe
 from offline.run_folder import RunFolder
 from offline.teacher import Teacher
 from offline.train import item_features, train_recipe
 from offline.train_generator import train_generator
-from offline.train_graph_rqvae import train_graph_rqvae
-from service.contract.trie import build_trie
+from offline.train_graph_rqvae import train_graph
+from tests.offline.conftest import catalogue_of
 
 NUM_ITEMS, NUM_USERS = 40, 30
 Lists = list[list[int]]
@@ -111,10 +110,7 @@ def short(recipe: Recipe, **graph: Any) -> Recipe:
 
 
 def train_shortly(dataset: Dataset, recipe: Recipe) -> Catalogue:
-    torch.manual_seed(0)
-    trained = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe)
-    rec_ids, space, _ = assign_rec_ids(trained.model, trained.quantized, dataset, recipe.rec_ids)
-    catalogue = Catalogue(build_trie(rec_ids, space), space, trained.vectors, trained.history_state)
+    catalogue = catalogue_of(dataset, recipe)
     generator = train_generator(dataset, catalogue, recipe)
     assert all(weight.isfinite().all() for weight in generator.state_dict().values())
     return catalogue
@@ -174,7 +170,7 @@ def test_features_that_say_nothing_do_not_spoil_what_interactions_say(tmp_path: 
     dataset = load_dataset(constant.write(tmp_path / "data", has_time=False))
     recipe = RECIPES["standard"](dataset, 0)
     recipe = replace(recipe, graph=replace(recipe.graph, num_steps=40, num_quantizer_steps=1))
-    keys = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe).vectors.keys
+    keys = train_graph(dataset, item_features(dataset, recipe), recipe).vectors.keys
     similarity = keys @ keys.T
     same = torch.arange(NUM_ITEMS).unsqueeze(0) % 2 == torch.arange(NUM_ITEMS).unsqueeze(1) % 2
     assert similarity[same].mean() > similarity[~same].mean() + 0.3

@@ -116,14 +116,14 @@ def test_the_gate_asks_the_decoder_itself(own_run: RunFolder) -> None:
 
 @pytest.mark.parametrize("name", ["keys", "contexts"])
 def test_vectors_that_are_not_finite_are_named(own_run: RunFolder, name: str) -> None:
-    arrays = own_run.load_arrays("rec_ids")
+    arrays = own_run.load_arrays("vectors")
     arrays[name][3:5] = np.nan
-    own_run.save_arrays("rec_ids", arrays)
+    own_run.save_arrays("vectors", arrays)
     with pytest.raises(BadInputError, match="NaN or infinity in 2 of 60 rows, the first is row 3"):
         check_gate(own_run)
 
 
-FILES = ("rec_ids.npz", "item_table.npz", "decoder.onnx", "graph_rqvae.safetensors", "graph_rqvae.json")
+FILES = ("vectors.npz", "rec_ids.npz", "item_table.npz", "decoder.onnx", "graph_rqvae.safetensors", "graph_rqvae.json")
 FILES += ("settings.json", "metrics.json", "parity.json", "rec_ids.json", "run.json")
 
 

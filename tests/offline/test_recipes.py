@@ -60,7 +60,7 @@ def test_the_paper_as_published() -> None:
     """arXiv 2404.16555 and its code: BPR on two layers, content alone, 3 × 128 codes of width 4, two stages."""
     recipe = paper(dataset(features={"image": None}), 0)
     assert (recipe.graph.collaborative_loss, recipe.graph.num_layers, recipe.graph.dim) == ("bpr", 2, 64)
-    assert (recipe.graph.content, recipe.graph.embedding_dropout) == ("fused", 1.0)
+    assert (recipe.graph.members, recipe.graph.embedding_dropout) == (("fused",), 1.0)
     assert (recipe.graph.quantization, recipe.graph.latent_dim) == ("two_stage", 4)
     assert (recipe.rec_ids.num_levels, recipe.rec_ids.codebook_size, recipe.rec_ids.source) == (3, 128, "graph")
     assert (recipe.generator.teacher_weight, recipe.generator.num_teacher_targets) == (0.0, 0)
@@ -84,7 +84,6 @@ def test_tiny_is_the_same_for_every_dataset() -> None:
 @pytest.mark.parametrize(
     ("part", "switch"),
     [
-        ("graph", "content"),
         ("graph", "quantization"),
         ("graph", "collaborative_loss"),
         ("rec_ids", "source"),
@@ -95,3 +94,23 @@ def test_a_switch_on_no_position_is_refused(part: str, switch: str) -> None:
     settings = getattr(standard(dataset(), 0), part)
     with pytest.raises(ValueError, match=f"{switch}='typo' is none of"):
         replace(settings, **{switch: "typo"})
+
+
+def test_members_on_no_position_are_refused() -> None:
+    graph = standard(dataset(), 0).graph
+    with pytest.raises(ValueError, match=r"members=\('fused', 'typo'\) is none of"):
+        replace(graph, members=("fused", "typo"))
+
+
+@pytest.mark.parametrize(("num_pairs", "num_members"), [(500, 8), (2**17, 4), (10**9, 2)])
+def test_more_members_where_interactions_are_few(num_pairs: int, num_members: int) -> None:
+    members = standard(dataset(num_pairs=num_pairs), 0).graph.members
+    assert len(members) == num_members
+    assert members.count("fused") == members.count("aligned")
+
+
+def test_joint_quantisation_needs_keys_without_a_projection() -> None:
+    graph = standard(dataset(), 0).graph
+    with pytest.raises(ValueError, match="one member of dim=128 columns, and not 8 of 64"):
+        replace(graph, quantization="joint")
+    assert replace(graph, quantization="joint", members=("fused",), member_dim=128).dim == 128

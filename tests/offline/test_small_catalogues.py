@@ -9,13 +9,10 @@ import pytest
 import torch
 
 from offline.artefacts import Catalogue
-from offline.assign import assign_rec_ids
 from offline.dataset import Dataset
 from offline.recipes import RECIPES, Recipe
-from offline.train import item_features
 from offline.train_generator import train_generator
-from offline.train_graph_rqvae import train_graph_rqvae
-from service.contract.trie import build_trie
+from tests.offline.conftest import catalogue_of
 
 
 def short(recipe: Recipe, **graph: Any) -> Recipe:
@@ -27,10 +24,7 @@ def short(recipe: Recipe, **graph: Any) -> Recipe:
 
 
 def train_shortly(dataset: Dataset, recipe: Recipe) -> tuple[Catalogue, torch.nn.Module]:
-    torch.manual_seed(0)
-    trained = train_graph_rqvae(dataset, item_features(dataset, recipe), recipe)
-    rec_ids, space, _ = assign_rec_ids(trained.model, trained.quantized, dataset, recipe.rec_ids)
-    catalogue = Catalogue(build_trie(rec_ids, space), space, trained.vectors, trained.history_state)
+    catalogue = catalogue_of(dataset, recipe)
     return catalogue, train_generator(dataset, catalogue, recipe)
 
 

@@ -17,7 +17,7 @@ from offline.recipes import Recipe, tiny
 from offline.run_folder import RunFolder
 from offline.train import item_features, require_same_dataset, train, train_recipe
 
-STAGES = {"rec_ids", "generator", "decoder", "metrics"}
+STAGES = {"graph", "rec_ids", "generator", "decoder", "metrics"}
 
 TrainUntil = Callable[..., RunFolder]
 
@@ -117,10 +117,10 @@ def test_a_run_killed_while_training_ends_with_the_very_same_weights(train_until
     """Nothing of the killed attempt leaks into the next one, and the same seed gives the same run to the last bit."""
     straight = train_until("_make_decoder", tmp_path / "straight")
     killed = train_until("train_generator", tmp_path / "killed")
-    assert set(killed.stage_seconds()) == {"rec_ids"}
+    assert set(killed.stage_seconds()) == {"graph", "rec_ids"}
     (killed.folder / "generator.safetensors").write_bytes(b"half a fi")
     resumed = train_until("_make_decoder", tmp_path / "killed")
-    assert set(resumed.stage_seconds()) == set(straight.stage_seconds()) == {"rec_ids", "generator"}
+    assert set(resumed.stage_seconds()) == set(straight.stage_seconds()) == {"graph", "rec_ids", "generator"}
     assert contents(resumed) == contents(straight)
     assert "generator.safetensors" in contents(straight)
 

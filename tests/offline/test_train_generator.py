@@ -52,7 +52,7 @@ def catalogue() -> Catalogue:
     vectors = ItemVectors(F.normalize(torch.randn(NUM_ITEMS, 3), dim=1), torch.randn(NUM_ITEMS, 3))
     history_state = HistoryState(3, MAX_HISTORY)
     history_state.fit(torch.tensor([1.0, 0.5]), torch.tensor([0.6, 0.0, 0.8]))
-    return Catalogue(build_trie(np.array(rec_ids, np.int32), space), space, vectors, history_state)
+    return Catalogue(build_trie(np.array(rec_ids, np.int32), space), space, vectors, history_state, 0.2)
 
 
 def generator_of(catalogue: Catalogue) -> Generator:
@@ -166,7 +166,7 @@ def share_of_transitions(teacher: Teacher) -> float:
 
 
 def choose(dataset: Dataset, catalogue: Catalogue, *weights: float) -> float:
-    settings = replace(SETTINGS, transition_weights=weights, teacher_temperature=0.05)
+    settings = replace(SETTINGS, transition_weights=weights, teacher_temperature=0.25)
     return share_of_transitions(choose_teacher(dataset, catalogue, settings, seed=0))
 
 
@@ -249,4 +249,4 @@ def test_training_begins_with_what_is_known_and_leaves_it_alone(
     ((rec_ids, keys, scale),) = begun
     assert rec_ids == [list(REC_IDS[5 * row % NUM_ITEMS]) for row in range(NUM_ITEMS)]  # by item row
     assert torch.equal(keys, catalogue.vectors.keys)
-    assert scale == pytest.approx(1 / recipe.graph.temperature)
+    assert scale == pytest.approx(1 / 0.3)

@@ -1,0 +1,198 @@
+"""Train the members of the graph encoder on the collaborative loss, then join what they say."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.collaborative import bpr_loss, prefix_states, set_states, softmax_loss
+from model.graph_encoder import GraphEncoder, InteractionGraph, ItemVectors, TransitionGraph
+from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
+from model.history_state import HistoryState
+from model.modality_fusion import Standardised
+from offline import progress
+from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, SetBatch
+from offline.dataset import Dataset
+from offline.graph_data import build_graph
+from offline.optimise import optimise
+from offline.recipes import Recipe
+from offline.train_quantizer import joint_loss
+
+RECENCY_SPEED = 10
+"""The weights of recency start flat, and at the learning rate of the embeddings they would not get far."""
+
+ALIGNMENT_LEARNING_RATE = 1e-3
+NUM_ALIGNMENT_STEPS = 300
+NUM_NEIGHBOURS = 10
+"""Items whose contexts stand in for that of an item without interactions."""
+
+Graph = InteractionGraph | TransitionGraph
+
+
+class TrainedGraph(NamedTuple):
+    """What the training of the graph encoder leaves.
+
+    Attributes:
+        model: the Graph RQ-VAE; its quantizer is not trained yet, unless jointly.
+        vectors: its item vectors, [N, D] each.
+        history_state: that goes with them.
+    """
+
+    model: GraphRQVAE
+    vectors: ItemVectors
+    history_state: HistoryState
+
+
+def train_graph_encoder(
+    dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, temperature: float
+) -> TrainedGraph:
+    """Train on the training interactions, from a start that the recipe's seed decides.
+
+    Args:
+        dataset: validated dataset.
+        features: modality to float32 [num_items, columns], NaN rows where missing.
+        recipe: sizes and steps.
+        temperature: of the cosine softmax.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite, or the keys too long to have a direction.
+    """
+    settings = recipe.graph
+    torch.manual_seed(recipe.seed)
+    model = _new_model(dataset, features, recipe, temperature)
+    standardised = model.fit(features, torch.from_numpy(dataset.train_counts()))
+    graph = build_graph(dataset)
+    batches = CollaborativeBatches(
+        dataset.histories("valid"),
+        num_items=dataset.num_items,
+        ordered=dataset.has_time,
+        batch_users=settings.batch_users,
+        max_history=recipe.generator.max_history,
+        max_candidates=settings.max_candidates,
+        seed=recipe.seed,
+    )
+    optimiser = torch.optim.Adam(_groups(model, settings.learning_rate), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.num_steps, settings.learning_rate / 20)
+    model.train()
+    stream = iter(batches)
+    with progress.task(f"graph encoder, temperature {temperature:g}", settings.num_steps) as task:
+        for step in range(settings.num_steps):
+            # A batch for each member: on the same batches they would come out more alike, and their mean no better.
+            drawn = list(zip(model.member_vectors(standardised, graph), stream, strict=False))
+            if not drawn:  # nobody has a second interaction: content and start are all there is
+                break
+            loss = torch.stack([collaborative_loss(model, vectors, batch) for vectors, batch in drawn]).sum()
+            if settings.quantization == "joint" and step >= settings.num_steps // 2:
+                keys = model.joined([vectors.keys for vectors, _ in drawn])
+                loss = loss + settings.quantization_weight * joint_loss(model, keys, step, recipe.seed)
+            optimise(optimiser, loss, "graph encoder")
+            schedule.step()
+            task.advance(f"loss {loss.item() / len(drawn):.4f}")
+    return _finish(model, dataset, standardised, graph)
+
+
+def _new_model(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, temperature: float) -> GraphRQVAE:
+    settings = recipe.graph
+    return GraphRQVAE(
+        GraphRQVAEConfig(
+            num_items=dataset.num_items,
+            feature_dims={name: values.shape[1] for name, values in features.items()},
+            num_levels=recipe.rec_ids.num_levels,
+            codebook_size=recipe.rec_ids.codebook_size,
+            ordered_history=dataset.has_time,
+            max_history=recipe.generator.max_history,
+            dim=settings.dim,
+            # Without content there is nothing to start from but the embeddings.
+            members=settings.members if features else tuple("aligned" for _ in settings.members),
+            member_dim=settings.member_dim,
+            num_graph_layers=settings.num_layers,
+            latent_dim=settings.latent_dim,
+            embedding_dropout=settings.embedding_dropout,
+            history_dropout=settings.history_dropout,
+            collaborative_loss=settings.collaborative_loss,
+            temperature=temperature,
+        )
+    )
+
+
+def _groups(model: GraphRQVAE, learning_rate: float) -> list[dict[str, Any]]:
+    """The weights of each member apart, so that none is clipped for another's gradient; recency; all others."""
+    members = [list(member.parameters()) for member in model.members]
+    apart = {id(weight) for weights in members for weight in weights} | {id(model.log_recency)}
+    others = [weight for weight in model.parameters() if id(weight) not in apart]
+    groups = [{"params": weights} for weights in (*members, others)]
+    return [*groups, {"params": [model.log_recency], "lr": learning_rate * RECENCY_SPEED}]
+
+
+def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: SetBatch | SequenceBatch) -> Tensor:
+    """The loss of a batch for one member of the graph encoder, of the kind that the model's configuration names."""
+    config, candidates = model.config, batch.candidates
+    if isinstance(batch, SetBatch):
+        states = set_states(vectors.contexts, batch.items, batch.starts)
+    else:
+        dropout = config.history_dropout if model.training else 0.0
+        states = prefix_states(vectors.contexts, batch.items, model.log_recency, dropout)
+        states = states.flatten(0, 1).index_select(0, batch.prefixes)
+    # A sample may be as long as the catalogue, too.
+    num_items = len(vectors.keys)
+    whole = len(candidates.rows) == num_items and torch.equal(candidates.rows, torch.arange(num_items))
+    keys = vectors.keys if whole else vectors.keys.index_select(0, candidates.rows)
+    if config.collaborative_loss == "softmax":
+        return softmax_loss(states, keys, candidates.correction, batch.targets, config.temperature)
+    negatives = torch.randint(len(keys), batch.targets.candidates.shape)
+    return bpr_loss(states, keys, batch.targets, negatives, config.temperature)
+
+
+def _finish(model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: Graph) -> TrainedGraph:
+    """Vectors and history state of trained members, joined."""
+    with torch.no_grad():
+        each = list(model.member_vectors(features, graph))
+    if not all((vectors.keys.norm(dim=1) > 0).any() for vectors in each):  # a cosine hides what explodes from the loss
+        raise FloatingPointError("the keys of the graph encoder are too long; lower its learning rate in the recipe")
+    _align_content(model, features, each)
+    model.eval()
+    with torch.no_grad():
+        model.fit_projection(torch.cat([vectors.keys for vectors in model.member_vectors(features, graph)], dim=1))
+        keys, contexts = model.vectors(features, graph)
+    contexts = borrow_contexts(keys, contexts, model.has_interactions.flatten() > 0)
+    history_state = HistoryState(keys.shape[1], model.config.max_history)
+    # An empty history is taken for the average one, in which every item is as frequent as it is.
+    counts = torch.from_numpy(dataset.train_counts()).float()
+    empty = torch.nn.functional.normalize(counts @ contexts, dim=0)
+    history_state.fit(model.log_recency.detach().exp(), empty)
+    return TrainedGraph(model, ItemVectors(keys, contexts), history_state)
+
+
+def _align_content(model: GraphRQVAE, features: Standardised, each: Sequence[ItemVectors]) -> None:
+    """Let the content of aligned members learn to stand in for items without interactions."""
+    for member, vectors in zip(model.encoders(), each, strict=True):
+        if member.content == "aligned" and features:
+            _align(member, features, vectors.keys, model.has_interactions)
+
+
+def _align(member: GraphEncoder, features: Standardised, keys: Tensor, has_interactions: Tensor) -> None:
+    optimiser = torch.optim.AdamW(member.key_content.parameters(), ALIGNMENT_LEARNING_RATE, weight_decay=0.1)
+    with progress.task("content to keys", NUM_ALIGNMENT_STEPS) as task:
+        for _ in range(NUM_ALIGNMENT_STEPS):
+            loss = member.alignment(features, keys, has_interactions)
+            optimise(optimiser, loss, "content")
+            task.advance(f"loss {loss.item():.4f}")
+
+
+def borrow_contexts(keys: Tensor, contexts: Tensor, known: Tensor) -> Tensor:
+    """Contexts [N, D] in which items that nobody has had yet take the mean of their nearest neighbours'.
+
+    Args:
+        keys: unit vectors [N, D].
+        contexts: [N, D]; random where an item has no interactions.
+        known: bool [N], whether an item has interactions.
+    """
+    if known.all() or not known.any():
+        return contexts
+    contexts = contexts.clone()
+    known_keys, known_contexts = keys[known], contexts[known]
+    for rows in torch.nonzero(~known).flatten().split(1024):
+        nearest = (keys[rows] @ known_keys.T).topk(min(NUM_NEIGHBOURS, len(known_keys)), dim=1).indices
+        contexts[rows] = known_contexts[nearest].mean(dim=1)
+    return contexts
