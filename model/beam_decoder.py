@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import NEGATIVE
-from model.generator import Cache, Generator
+from model.generator import Cache, Generator, Memory
 from model.trie_softmax import ChildLogProbs, TrieLevel, child_log_probs
 
 ALIVE_FLOOR = NEGATIVE / 2
@@ -85,14 +85,28 @@ class BeamDecoder(nn.Module):
         Returns:
             leaf positions int64 [B, W] (-1 = dead slot), `log_prob` [B, W] and `score` [B, W], best score first.
         """
+        memory, beams = self._search(history, beam_slots, constraints, item_vectors, levels)
+        return self._rescore(beams[-1], memory.state, item_vectors, leaf_to_row)
+
+    def _search(
+        self,
+        history: Tensor,
+        beam_slots: Tensor,
+        constraints: Constraints,
+        item_vectors: Tensor,
+        levels: tuple[TrieLevel, ...],
+    ) -> tuple[Memory, list[Beams]]:
+        """The encoded histories, and the beams behind every level."""
         memory = self.generator.encode(F.embedding(history.clamp(min=0), item_vectors), history >= 0)
         root = torch.zeros_like(memory.state[:, :1], dtype=history.dtype)  # a history may have no slot at all
         beams, cache = Beams(root, root, torch.zeros_like(memory.state[:, :1], dtype=torch.float32)), None
+        found = []
         for number, level in enumerate(levels):
             logits, cache = self.generator.step(number, beams.tokens if number else None, memory, cache)
             beams, parents = _advance(beams, logits.float(), number, level, constraints, beam_slots)
             cache = _follow(cache, parents) if number else cache
-        return self._rescore(beams, memory.state, item_vectors, leaf_to_row)
+            found.append(beams)
+        return memory, found
 
     def _rescore(
         self, beams: Beams, state: Tensor, item_vectors: Tensor, leaf_to_row: Tensor
@@ -105,6 +119,32 @@ class BeamDecoder(nn.Module):
         score, order = score.sort(dim=-1, descending=True)
         leaves = torch.where(alive, beams.nodes, -1).gather(-1, order)
         return leaves, beams.log_probs.gather(-1, order), score
+
+
+class ExportedBeamDecoder(BeamDecoder):
+    """The same search as it is exported: what it has at hand behind every level are outputs as well.
+
+    They cost nothing where nobody asks for them, and explain an answer where somebody does.
+    """
+
+    def forward(  # type: ignore[override]
+        self,
+        history: Tensor,
+        beam_slots: Tensor,
+        constraints: Constraints,
+        item_vectors: Tensor,
+        leaf_to_row: Tensor,
+        levels: tuple[TrieLevel, ...],
+    ) -> tuple[Tensor, ...]:
+        """Decode a batch.
+
+        Returns:
+            What `BeamDecoder.forward` returns, then for every level the nodes int64 [B, W] and the log-probabilities
+            [B, W] of its beams; a dead one has a log-probability below `ALIVE_FLOOR`.
+        """
+        memory, beams = self._search(history, beam_slots, constraints, item_vectors, levels)
+        by_level = [part for each in beams for part in (each.nodes, each.log_probs)]
+        return (*self._rescore(beams[-1], memory.state, item_vectors, leaf_to_row), *by_level)
 
 
 def _advance(

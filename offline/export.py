@@ -14,12 +14,12 @@ from onnx import numpy_helper
 from torch import Tensor
 from torch.export import Dim
 
-from model.beam_decoder import BeamDecoder, Constraints
+from model.beam_decoder import Constraints, ExportedBeamDecoder
 from model.generator import Generator
 from model.trie_softmax import TrieLevel
 from offline.errors import JobError
 from offline.trie_tensors import trie_levels
-from service.contract.decoder_graph import OUTPUT_NAMES, input_names
+from service.contract.decoder_graph import input_names, output_names
 from service.contract.trie import Trie
 
 OPSET = 18
@@ -43,7 +43,7 @@ def export_decoder(
     Returns:
         The ONNX file (opset 18).
     """
-    decoder = BeamDecoder(copy.deepcopy(generator).to(dtype), EXPORTED_WEIGHT).eval()
+    decoder = ExportedBeamDecoder(copy.deepcopy(generator).to(dtype), EXPORTED_WEIGHT).eval()
     auto = Dim.AUTO
     num_levels = generator.num_levels
     batch, history = 2, min(2, generator.config.max_history)
@@ -79,7 +79,7 @@ def export_decoder(
             opset_version=OPSET,
             dynamic_shapes=shapes,
             input_names=input_names(num_levels),
-            output_names=list(OUTPUT_NAMES),
+            output_names=output_names(num_levels),
             verbose=False,
         )
     assert program is not None

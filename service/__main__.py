@@ -1,16 +1,20 @@
 """`python -m service`: one process, one event loop, one inference thread."""
 
 import logging
+import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.drain import Drain
 from service.exposure import has_keys, is_this_machine_alone, refuse_open_doors
 from service.flags import read_flags
 from service.http_protocol import bounded_http
@@ -30,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until it is told to stop.
 
     Returns:
-        0 after Ctrl-C, 2 for settings or an address that cannot be used. SIGTERM ends the process by that
-        signal, once running requests are answered.
+        0 after SIGTERM or Ctrl-C, once accepted requests are answered; 2 for settings or an address that cannot be
+        used.
     """
     flags = read_flags(arguments)
     try:
@@ -54,8 +58,9 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         http=bounded_http(settings.max_header_bytes),
+        timeout_graceful_shutdown=math.ceil(settings.drain_limit_seconds),
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, app.state.drain)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"MMGRec listens on http://{shown}:{port} (routes: /docs)\n")
@@ -64,6 +69,32 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         logger.warning("%s is reachable from other machines, and this service asks nobody who they are", shown)
     with suppress(KeyboardInterrupt):  # uvicorn stops cleanly and then raises the signal again
         server.run(sockets=[listener])
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends as `service.drain` says when SIGTERM comes; by itself, uvicorn would close the port at once.
+
+    Ctrl-C, or a second SIGTERM, skips the grace; accepted requests are still answered.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came. It is not raised again once all is done, so the process ends with 0."""
+        if sig == signal.SIGTERM and not self._drain.draining:
+            self._drain.begin()
+        elif sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            self._drain.begin()
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        self.should_exit = self.should_exit or self._drain.over
+        return await super().on_tick(counter)
 
 
 def listen(host: str, port: int) -> socket.socket:

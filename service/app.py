@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.decoder import BeamDecoder
+from service.drain import Drain
 from service.edge import OWN_TRACES_ALONE, Edge
 from service.errors import add_error_handlers
+from service.gate import GateMiddleware
 from service.release import DecoderFactory
-from service.routes import admin, metrics, recommend, status
+from service.routes import admin, items, metrics, recommend, status
 from service.runtime import VERSION, Runtime
 from service.settings import Settings, load_settings
 
@@ -28,10 +30,11 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
         SettingsError: a file that the settings name cannot be used, or an extra is missing.
     """
     edge = Edge(settings, VERSION)
+    drain = Drain(grace_seconds=settings.drain_grace_seconds, limit_seconds=settings.drain_limit_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Runtime(settings, decoder_factory, edge.metrics) as app.state.runtime:
+        async with Runtime(settings, decoder_factory, drain, edge.metrics) as app.state.runtime:
             with edge.running(app.state.runtime):
                 yield
 
@@ -40,13 +43,16 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
         summary="Generative recommendation: every answer is spelled, token by token, within the catalogue.",
         version=VERSION,
         lifespan=lifespan,
+        redirect_slashes=False,
         telemetry=OWN_TRACES_ALONE,
     )
     app.state.settings = settings
+    app.state.drain = drain
+    app.add_middleware(GateMiddleware, drain=drain)  # the one added last is the outermost
     edge.surround(app)
     add_error_handlers(app)
-    for group in (recommend, status, metrics, admin):
-        app.include_router(group.router)
+    for router in (recommend.router, items.similar_router, items.router, status.router, metrics.router, admin.router):
+        app.include_router(router)
     return app
 
 

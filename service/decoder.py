@@ -18,7 +18,9 @@ from service.contract.decoder_graph import (
     HISTORY,
     ITEM_VECTORS,
     LEAF_TO_ROW,
+    beam_names,
     input_names,
+    output_names,
     trie_names,
 )
 from service.contract.manifest import ModelSettings
@@ -110,10 +112,12 @@ class BeamDecoder:
         self.settings = settings
         self.num_items = trie.num_items
         self.row_to_leaf = trie.row_to_leaf()
+        self._ancestors = trie.ancestors
         self.constraints = ConstraintBuilder(trie, max_table_bytes)
         session = open_session(onnx, device, threads)
         self.provider: str = session.get_providers()[0]
         _check_inputs(session, trie.num_levels, settings.vector_dim)
+        self._tells_levels = {node.name for node in session.get_outputs()} >= set(output_names(trie.num_levels))
         catalogue = _catalogue_arrays(trie, item_vectors, session) | self.constraints.static_inputs()
         memory = memory_of(session)
         self._resident = {name: ort.OrtValue.ortvalue_from_numpy(array, memory) for name, array in catalogue.items()}
@@ -178,6 +182,34 @@ class BeamDecoder:
         decoded = Decoded(*self._run(inputs))
         self._check_answers(decoded, constraints.num_legal)
         return decoded
+
+    def level_log_probs(self, history: Int64Array, rows: Int64Array, beam_width: int) -> npt.NDArray[np.float32] | None:
+        """Log-probability of every token of some items, given the history and the tokens before it.
+
+        A search among these items alone, with all the beams behind every level. Token log-probabilities do not depend
+        on filters, so the sums are those of any other search.
+
+        Args:
+            history: item rows, oldest first.
+            rows: distinct item rows, `beam_width` at most.
+            beam_width: as of the search that found them.
+
+        Returns:
+            float32 [len(rows), levels], or None where the exported graph does not tell.
+        """
+        if not self._tells_levels:
+            return None
+        only_these = self.constraints.build([ItemFilter(candidates=rows)])
+        num_levels = len(self.settings.space.vocabulary_sizes)
+        wanted = [name for level in range(num_levels) for name in beam_names(level)]
+        found = self._dynamic.run(self._request_inputs([history], only_these, beam_width), wanted)
+        sums = np.zeros((num_levels + 1, len(rows)), np.float32)
+        ancestors = self._ancestors(self.row_to_leaf[rows])
+        for level, (nodes, log_probs) in enumerate(zip(found[::2], found[1::2], strict=True)):
+            here = nodes[0][:, None] == ancestors[level][None, :]  # (beams, rows)
+            # Dead beams stand on some node as well; their log-probabilities are far below all others.
+            sums[level + 1] = np.where(here, log_probs[0][:, None], -np.inf).max(axis=0)
+        return np.diff(sums, axis=0).T
 
     def inputs(
         self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], beam_width: int

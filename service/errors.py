@@ -2,20 +2,23 @@
 
 import difflib
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from service.batching import DeadlineError, OverloadedError
 from service.contract.release_store import ReleaseMissingError
-from service.recommender import RequestLimitError
+from service.disconnect import ClientGoneError
+from service.prepare import RequestLimitError
 from service.redis_connection import RedisUnavailableError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
+from service.resolve import UnknownItemError
 from service.schemas.errors import ErrorDetail, ErrorResponse
-from service.schemas.recommend import CategoryConditions, RecommendRequest
 
 MAX_SHOWN_VALUE = 80
 MAX_SHOWN_PROBLEMS = 5
@@ -31,16 +34,24 @@ class Kind(NamedTuple):
 
 
 MALFORMED = Kind(400, "invalid_request", "malformed_body")
+BATCH_TOO_LARGE = Kind(413, "invalid_request", "batch_too_large")
 INVALID = Kind(422, "invalid_request", "validation_failed")
 UNAUTHENTICATED = Kind(401, "authentication", "unauthenticated")
 INTERNAL = Kind(500, "internal", "internal_error")
+OVERLOADED = Kind(429, "overloaded", "queue_full", retryable=True)
+DRAINING = Kind(503, "unavailable", "draining", retryable=True)
 
 _DOMAIN: dict[type[Exception], Kind] = {
     NotReadyError: Kind(503, "unavailable", "not_ready", retryable=True),  # its own reason replaces the code
     RequestLimitError: Kind(422, "invalid_request", "limit_exceeded"),
     ReleaseMissingError: Kind(409, "invalid_request", "no_earlier_release"),
     RedisUnavailableError: Kind(503, "unavailable", "redis_unavailable", retryable=True),
+    UnknownItemError: Kind(404, "invalid_request", "unknown_item"),
+    OverloadedError: OVERLOADED,
+    DeadlineError: Kind(504, "unavailable", "deadline_exceeded", retryable=True),
+    ClientGoneError: Kind(499, "invalid_request", "client_closed_request"),  # nobody reads it but the log
 }
+"""The attribute `retry_after_seconds` of an error becomes the header Retry-After."""
 _BY_STATUS: dict[int, tuple[Kind, str | None]] = {
     400: (MALFORMED, "the body cannot be read as JSON: send one JSON object in UTF-8"),
     401: (UNAUTHENTICATED, "this route asks for an admin key: send Authorization: Bearer KEY or X-API-Key: KEY"),
@@ -73,11 +84,17 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _on_domain(request: Request, error: Exception) -> JSONResponse:
-    kind, headers = _DOMAIN[type(error)], {}
+    kind, seconds = _DOMAIN[type(error)], getattr(error, "retry_after_seconds", None)
     if isinstance(error, NotReadyError):
         kind = kind._replace(code=error.reason)
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
-    return error_response(kind, str(error), context_of(request.scope), headers)
+    return error_response(
+        kind, str(error), context_of(request.scope), None if seconds is None else retry_after(seconds)
+    )
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header that says when to come back, in whole seconds."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
@@ -100,23 +117,46 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     if first["loc"] == ("body",) and first["type"] in _NO_OBJECT:
         why = 'the body is no JSON object; send one, such as {"user_id": "u1"}, with Content-Type: application/json'
         return error_response(MALFORMED, why, context)
-    shown = [_in_words(problem) for problem in problems[:MAX_SHOWN_PROBLEMS]]
+    if first["type"] == "too_long" and first["loc"] == ("body", "requests"):
+        return error_response(BATCH_TOO_LARGE, _in_words(first, None), context)
+    shown = [_in_words(problem, request.scope["route"]) for problem in problems[:MAX_SHOWN_PROBLEMS]]
     more = f"; and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
     return error_response(INVALID, "; ".join(shown) + more, context)
 
 
-def _in_words(problem: Any) -> str:
+def _in_words(problem: Any, route: Any) -> str:
     """Name the field, its value and the limit."""
     reason = str(problem["msg"]).removeprefix("Value error, ")
     path = [str(part) for part in problem["loc"][1:]]
     if not path:
         return reason
     if problem["type"] == "extra_forbidden":
-        fields = CategoryConditions.model_fields if path[0] == "categories" else RecommendRequest.model_fields
-        nearest = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.0)[0]
         where = f" of {'.'.join(path[:-1])}" if path[:-1] else ""
-        return f"{_shown(path[-1])}: no such field{where}, the nearest is {nearest}"
+        fields = _fields_at(problem["loc"][:-1], route)
+        nearest = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.0)
+        hint = f", the nearest is {nearest[0]}" if nearest else ""
+        return f"{_shown(path[-1])}: no such field{where}{hint}"
     return f"{'.'.join(path)}: {reason}, but it is {_shown(problem['input'])}"
+
+
+def _fields_at(place: Any, route: Any) -> list[str]:
+    """The fields that an object at some place of a body, or a query, may have; empty where it is no model of ours."""
+    roots = [route.body_field] if place[0] == "body" else route.dependant.query_params
+    model = _model_in([root.field_info.annotation for root in roots if root is not None])
+    for part in place[1:]:
+        if model is not None and not isinstance(part, int):
+            model = _model_in([model.model_fields[part].annotation])
+    return [] if model is None else list(model.model_fields)
+
+
+def _model_in(annotations: Any) -> type[BaseModel] | None:
+    """The first model that some annotations name, such as that of `list[Model] | None`."""
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        if (inner := _model_in(get_args(annotation))) is not None:
+            return inner
+    return None
 
 
 def _shown(value: Any) -> str:

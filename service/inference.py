@@ -5,22 +5,37 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from service.run_times import RunTimes
+
 Result = TypeVar("Result")
 
 
 class InferenceThread:
-    """Owns every call of a decoder after its release has been loaded."""
+    """Owns every call of a decoder after its release has been loaded.
+
+    Attributes:
+        run_times: how long its runs take.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self.run_times = RunTimes()
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function on the thread; what touches a decoder or its filters runs nowhere else."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
-    def call(self, function: Callable[[], Result]) -> Result:
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """The same from another thread than the event loop's: call and wait."""
-        return self._thread.submit(function).result()
+        return self._thread.submit(function, *arguments).result()
+
+    def start(self, function: Callable[[], None]) -> None:
+        """The same without waiting; the function reports what it finds, errors too.
+
+        Raises:
+            RuntimeError: the thread is closed.
+        """
+        self._thread.submit(function)
 
     def close(self) -> None:
         """Let the running decode end and drop the waiting ones."""

@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from service.coverage import Coverage
-from service.request_context import Answer, Stage
+from service.request_context import AnswerFacts, Stage
 
 PREFIX = "mmgrec_"
 SECONDS = tuple(15e-6 * 1.5**step for step in range(35))  # 15 µs to 14.6 s, as text-embeddings-inference has them
@@ -60,7 +60,9 @@ class Metrics:
         self._exhausted = self._counter("beam_exhausted_total", "Recommendations with fewer items than asked for.")
         self._history_items = self._counter("history_items_total", "Items of histories that a release knows.")
         self._unknown = self._counter("unknown_history_items_total", "Items of histories that no release knows.")
-        self._illegal = self._counter("illegal_path_total", "Beams that were no item of the release; must stay 0.")
+        self._illegal = self._counter(
+            "illegal_path_total", "Answers of the decoder that broke its promises and went to nobody; must stay 0."
+        )
         self._beam_width = self._histogram("beam_width", "Tier of a recommendation.", COUNTS)
         self._history_length = self._histogram("history_length", "Items that were decoded from.", COUNTS)
         self._returned = self._histogram("items_returned", "Items of a recommendation.", COUNTS)
@@ -109,11 +111,11 @@ class Metrics:
         self._batch_size.observe(size)
         self._padding.observe(padding_ratio)
 
-    def illegal_paths(self, count: int) -> None:
-        """The decoder returned beams that are no items; must never happen."""
-        self._illegal.inc(count)
+    def illegal_answer(self) -> None:
+        """The decoder broke its promise and the answer was thrown away; must never happen."""
+        self._illegal.inc()
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: AnswerFacts) -> None:
         """A recommendation was made."""
         self._of_release(answer.release, answer.source).inc()
         if answer.fallback_reason is not None:

@@ -8,7 +8,6 @@ import time
 import traceback
 
 from fastapi import HTTPException
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import INTERNAL, Kind, error_response
@@ -25,7 +24,7 @@ class BrokenAnswerError(RuntimeError):
 
 
 class RequestContextMiddleware:
-    """Gives requests a context and responses X-Request-ID and X-Release; turns unforeseen errors into a 500.
+    """Gives requests a context and responses its headers; turns unforeseen errors into a 500.
 
     Args:
         app: what is surrounded.
@@ -44,7 +43,6 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.monotonic()
         request_id, declared, header_bytes = _read_headers(scope)
         context = scope[CONTEXT_KEY] = new_context(request_id)
         status = CLIENT_GONE
@@ -53,10 +51,7 @@ class RequestContextMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = context.request_id
-                if context.release is not None:
-                    headers["X-Release"] = context.release
+                message["headers"] = [*message["headers"], *context.headers()]
             await send(message)
 
         metrics = self._observation.metrics
@@ -76,7 +71,7 @@ class RequestContextMiddleware:
             await error_response(INTERNAL, message, context)(scope, receive, send_with_headers)
         finally:
             metrics.in_flight -= 1
-            self._observation.ended(Ended(scope, context, status, started, time.monotonic()))
+            self._observation.ended(Ended(scope, context, status, time.monotonic()))
 
     def _refuse_headers(self, header_bytes: int, context: RequestContext) -> ASGIApp:
         message = (

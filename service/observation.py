@@ -37,7 +37,7 @@ class Observation:
     def ended(self, request: Ended) -> None:
         """Count it, trace it, and write its line."""
         context, route = request.context, route_of(request.scope)
-        self.metrics.request(route, request.status, request.ended - request.started, context.error_code)
+        self.metrics.request(route, request.status, request.ended - request.context.started, context.error_code)
         self.metrics.stages(context.stages)
         for answer in context.answers:
             self.metrics.answer(answer)
@@ -62,7 +62,7 @@ class Observation:
             "method": request.scope["method"],
             "route": route,
             "status": request.status,
-            "ms": round((request.ended - request.started) * 1000, 3),
+            "ms": round((request.ended - request.context.started) * 1000, 3),
         }
         if context.release is not None:
             fields["release"] = context.release

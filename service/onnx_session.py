@@ -114,11 +114,12 @@ class DynamicSession:
         for name, value in resident.items():
             self._binding.bind_ortvalue_input(name, value)
 
-    def run(self, inputs: Arrays) -> list[npt.NDArray[Any]]:
-        """One run of the whole search."""
+    def run(self, inputs: Arrays, wanted: Sequence[str] = OUTPUT_NAMES) -> list[npt.NDArray[Any]]:
+        """One run of the whole search; the outputs `wanted`, in this order."""
         for name, array in inputs.items():
             self._binding.bind_cpu_input(name, array)
-        for name in OUTPUT_NAMES:
+        self._binding.clear_binding_outputs()
+        for name in wanted:
             self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding)
         outputs: list[npt.NDArray[Any]] = self._binding.copy_outputs_to_cpu()

@@ -3,113 +3,150 @@
 Knows nothing of HTTP. A request that nothing can be decoded for gets the popular items, and the answer says so.
 """
 
+import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from service.batching import MicroBatcher
-from service.category_filter import CategoryFilter
-from service.constraints import ItemFilter
+from service.admission import Admission
+from service.batching import Answered, DeadlineError, MicroBatcher
 from service.decoder import Decoded
+from service.explain import explain
 from service.histories import Histories, UserItems
 from service.inference import InferenceThread
+from service.metrics import Metrics
+from service.onnx_session import DecoderError
+from service.prepare import Prepared, choose_beam_width, item_filter, prepare
 from service.redis_connection import RedisUnavailableError
-from service.release import Int64Array, Release
-from service.request_context import Answer, RequestContext
-from service.schemas.recommend import (
-    CategoryConditions,
-    FallbackReason,
-    RecommendedItem,
-    RecommendRequest,
-    RecommendResponse,
-)
+from service.release import Release
+from service.request_context import AnswerFacts, Stage, StageClock
+from service.resolve import Pick, describe, popular, resolve
+from service.schemas.recommend import Explanation, FallbackReason, RecommendRequest, RecommendResponse
+
+Result = TypeVar("Result")
 
 
-class RequestLimitError(ValueError):
-    """A request asks for more than this service or its release allows; the message names field, value and limit."""
-
-
-class Prepared(NamedTuple):
-    """A request as the decoder takes it.
+class Answer(NamedTuple):
+    """What a request is answered with, and what it took.
 
     Attributes:
-        history: int64 item rows, oldest first, none twice.
-        excluded: int64 item rows that must not come back, sorted, none twice.
-        candidates: int64 item rows that alone may come back; None for the whole catalogue.
-        categories: what is asked of the items' categories; None for nothing.
-        unknown: how many items of the history the release does not know.
-        unknown_candidates: how many candidates the release does not know.
+        response: for the caller.
+        facts: for the metrics.
+        stages: parts of the work.
+        answered: by the decoder, None when nothing was decoded.
     """
 
-    history: Int64Array
-    excluded: Int64Array
-    candidates: Int64Array | None
-    categories: CategoryFilter | None
-    unknown: int
-    unknown_candidates: int
-
-
-class Pick(NamedTuple):
-    """One item of an answer, by row; both scores are None for a popular item."""
-
-    row: int
-    score: float | None
-    log_prob: float | None
+    response: RecommendResponse
+    facts: AnswerFacts
+    stages: list[Stage]
+    answered: Answered | None
 
 
 class Recommender:
-    """Answers requests from a release and what Redis knows of the user."""
+    """Answers requests from a release and what Redis knows of the user.
 
-    def __init__(self, histories: Histories, inference: InferenceThread, *, max_n: int, max_batch: int) -> None:
+    Args:
+        histories: what Redis knows.
+        inference: the thread that decodes.
+        max_n: most items of a ranking that may be asked for.
+        max_batch: most requests in one run of the decoder.
+        deadline_seconds: time limit of a request that names none.
+        metrics: told of every run of the decoder.
+
+    Attributes:
+        batcher: the queue in front of the decoder.
+        admission: whether another request can be answered in time.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        inference: InferenceThread,
+        *,
+        max_n: int,
+        max_batch: int,
+        deadline_seconds: float,
+        metrics: Metrics,
+    ) -> None:
         self._histories = histories
+        self._metrics = metrics
         self._inference = inference
-        self._batcher = MicroBatcher(inference, decode, max_batch=max_batch)
         self._max_n = max_n
+        self._deadline_seconds = deadline_seconds
+        self.batcher = MicroBatcher(inference, self._decode, max_batch=max_batch, deadline_seconds=deadline_seconds)
+        self.admission = Admission(self.batcher, deadline_seconds=deadline_seconds)
 
-    async def recommend(
-        self, request: RecommendRequest, release: Release, context: RequestContext
-    ) -> RecommendResponse:
-        """Answer one request from one release.
+    def check(self, request: RecommendRequest, release: Release) -> int:
+        """Hold a request against the limits of service and release, and choose its beam width.
 
         Raises:
-            RequestLimitError: `n` or `beam_width` is beyond what is offered.
+            RequestLimitError: it asks for more than is offered.
         """
-        started = time.monotonic()
-        beam_width = choose_beam_width(request, release, self._max_n)
+        return choose_beam_width(request, release, self._max_n)
+
+    async def recommend(
+        self, request: RecommendRequest, release: Release, *, request_id: str, started: float
+    ) -> Answer:
+        """Answer one request from one release.
+
+        Args:
+            request: what is asked.
+            release: what to answer from.
+            request_id: for the answer.
+            started: `time.monotonic()` when the request came; its time limit counts from there.
+
+        Raises:
+            RequestLimitError: it asks for more than is offered.
+            OverloadedError: it would wait too long for the decoder.
+            DeadlineError: its time limit has passed.
+        """
+        beam_width = self.check(request, release)
+        limit = self._deadline_seconds if request.deadline_ms is None else request.deadline_ms / 1000
+        self.admission.in_flight += 1
+        try:
+            return await self._answer(request, release, beam_width, request_id, started, started + limit)
+        finally:
+            self.admission.in_flight -= 1
+
+    async def _answer(
+        self,
+        request: RecommendRequest,
+        release: Release,
+        beam_width: int,
+        request_id: str,
+        started: float,
+        deadline: float,
+    ) -> Answer:
+        clock = StageClock()
         stored, degraded = await self._stored_items(request.user_id)
-        read = context.stage("histories", started)
+        clock.end("histories")
         prepared = prepare(request, stored, release)
-        ready = context.stage("prepare", read)
+        clock.end("prepare")
         reason = None if len(prepared.history) else _why_fallback(request, stored, degraded=degraded)
+        answered = None
         if reason is None:
-            decoded = await self._batcher.decode(release, prepared, beam_width)
-            found = context.stage("decode", ready)
-            picks = resolve(decoded, release, request.n)
+            answered = await self.batcher.decode(release, prepared, beam_width, deadline=deadline)
+            clock.end("queue", answered.queue_seconds)
+            clock.end("decode", answered.inference_seconds)
+            clock.begin()
+            picks = resolve(answered.decoded, release, request.n, request.offset)
         else:
-            picks = await self._inference.run(popular, release, prepared, request.n)
-            found = ready
-        context.stage("resolve", found)
-        context.answers.append(
-            Answer(
-                release=release.version,
-                num_items=len(release.items),
-                rows=[pick.row for pick in picks],
-                source="model" if reason is None else "fallback:popular",
-                fallback_reason=reason,
-                degraded=degraded,
-                exhausted=len(picks) < request.n,
-                beam_width=beam_width,
-                history_length=len(prepared.history),
-                unknown_history_items=prepared.unknown,
-            )
-        )
-        return RecommendResponse(
-            request_id=context.request_id,
+            picks = await self._popular(request, release, prepared, deadline)
+        explanations = None
+        if request.explain:
+            explanations = await self._explain(picks, release, prepared, beam_width, deadline)
+        response = RecommendResponse(
+            request_id=request_id,
             release=release.version,
-            items=[_describe(pick, place, release, request.include_metadata) for place, pick in enumerate(picks, 1)],
+            items=describe(
+                picks,
+                release,
+                offset=request.offset,
+                include_metadata=request.include_metadata,
+                explanations=explanations,
+            ),
             source="model" if reason is None else "fallback:popular",
             fallback_reason=reason,
             degraded=degraded,
@@ -120,6 +157,19 @@ class Recommender:
             history_length=min(len(prepared.history), release.manifest.model.max_history),
             took_ms=round((time.monotonic() - started) * 1000, 3),
         )
+        clock.end("resolve")
+        return Answer(response, _facts(response, picks, release, beam_width), clock.stages, answered)
+
+    def _decode(self, release: Release, batch: Sequence[Prepared], beam_width: int) -> list[Decoded]:
+        """`decode`, and tell the metrics."""
+        try:
+            decoded = decode(release, batch, beam_width)
+        except DecoderError:  # what a release promises was checked when it was loaded: this is a broken promise
+            if len(batch) == 1:  # else each of them is decoded alone once more, and the guilty one is counted then
+                self._metrics.illegal_answer()
+            raise
+        self._metrics.batch(len(batch), padding_ratio=_padding_ratio(batch, release.manifest.model.max_history))
+        return decoded
 
     async def _stored_items(self, user_id: str | None) -> tuple[UserItems, bool]:
         """What Redis has of the user, and whether Redis failed."""
@@ -130,106 +180,59 @@ class Recommender:
         except RedisUnavailableError:
             return UserItems(), True
 
+    async def _popular(
+        self, request: RecommendRequest, release: Release, prepared: Prepared, deadline: float
+    ) -> list[Pick]:
+        arguments = (release, prepared, request.n, request.offset)
+        if prepared.categories is None:
+            return popular(*arguments)
+        return await self._on_thread(deadline, popular, *arguments)
 
-def choose_beam_width(request: RecommendRequest, release: Release, max_n: int) -> int:
-    """The beam width of a request: the one it names, else the release's default.
+    async def _explain(
+        self, picks: Sequence[Pick], release: Release, prepared: Prepared, beam_width: int, deadline: float
+    ) -> list[Explanation]:
+        rows = np.array([pick.row for pick in picks], np.int64)
+        log_probs = None
+        if picks and picks[0].log_prob is not None:
+            decoder = release.decoder
+            log_probs = await self._on_thread(deadline, decoder.level_log_probs, prepared.history, rows, beam_width)
+        return explain(rows, prepared, release, log_probs)
 
-    Raises:
-        RequestLimitError: the release does not offer that beam width, or `n` is above it or above `max_n`.
-    """
-    offered = release.beam_widths
-    beam_width = offered[0] if request.beam_width is None else request.beam_width
-    if beam_width not in offered:
-        raise RequestLimitError(
-            f"beam_width: {beam_width} is not offered by release {release.version}; "
-            f"take one of {', '.join(map(str, offered))}"
-        )
-    if request.n > max_n:
-        raise RequestLimitError(f"n: {request.n} is above the limit of this service, {max_n} (MMGREC_MAX_N)")
-    if request.n > beam_width:
-        wider = sorted(width for width in offered if width >= request.n)
-        cure = f"ask for beam_width {wider[0]} or fewer items" if wider else "ask for fewer items"
-        raise RequestLimitError(f"n: {request.n} is above the beam width, {beam_width}; {cure}")
-    return beam_width
-
-
-def prepare(request: RecommendRequest, stored: UserItems, release: Release) -> Prepared:
-    """Turn item ids into rows. The request's history is used instead of the stored one; both count as seen.
-
-    An item that occurs twice counts where it occurs first, as in training and evaluation (`offline.dataset`).
-    """
-    row_of = release.row_of
-    history = request.history or stored.history
-    known = [row_of[item_id] for item_id in history if item_id in row_of]
-    excluded = set(request.exclude_items)
-    if request.exclude_seen:
-        excluded.update(stored.seen, stored.history, request.history or ())
-    candidates = None
-    if request.candidates is not None:
-        candidates = np.array([row_of[item_id] for item_id in request.candidates if item_id in row_of], np.int64)
-    return Prepared(
-        history=np.array(list(dict.fromkeys(known)), np.int64),
-        excluded=np.array(sorted(row_of[item_id] for item_id in excluded if item_id in row_of), np.int64),
-        candidates=candidates,
-        categories=_category_filter(request.categories),
-        unknown=len(history) - len(known),
-        unknown_candidates=0 if candidates is None else len(request.candidates or ()) - len(candidates),
-    )
-
-
-def _category_filter(conditions: CategoryConditions | None) -> CategoryFilter | None:
-    if conditions is None:
-        return None
-    wanted = CategoryFilter(
-        any=frozenset(conditions.any), all=frozenset(conditions.all), none=frozenset(conditions.none)
-    )
-    return None if wanted.is_empty else wanted
+    async def _on_thread(self, deadline: float, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a function on the inference thread between two batches; a request that is too late leaves."""
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._inference.run(function, *arguments)
+        except TimeoutError:
+            raise DeadlineError from None
 
 
 def decode(release: Release, batch: Sequence[Prepared], beam_width: int) -> list[Decoded]:
     """Decode requests in one run, on the inference thread: for each, arrays [beam_width]."""
-    filters = [_item_filter(release, prepared) for prepared in batch]
+    filters = [item_filter(release, prepared) for prepared in batch]
     decoded = release.decoder.decode([prepared.history for prepared in batch], filters, beam_width=beam_width)
     return [Decoded(*arrays) for arrays in zip(*decoded, strict=True)]
 
 
-def _item_filter(release: Release, prepared: Prepared) -> ItemFilter:
-    allowed = None if prepared.categories is None else release.categories.allowed(prepared.categories)
-    return ItemFilter(prepared.excluded, prepared.candidates, allowed)
+def _padding_ratio(batch: Sequence[Prepared], max_history: int) -> float:
+    """Share of the history slots of a run that stand empty, since its longest history decides how many there are."""
+    lengths = [min(len(prepared.history), max_history) for prepared in batch]
+    return 1.0 - sum(lengths) / (len(lengths) * max(1, *lengths))
 
 
-def resolve(decoded: Decoded, release: Release, n: int) -> list[Pick]:
-    """The best `n` items of a search, equal scores by item id; dead slots are no items.
-
-    Args:
-        decoded: arrays [beam_width].
-        release: the release that was decoded with.
-        n: how many items at most.
-    """
-    live = np.flatnonzero(decoded.leaves >= 0)
-    rows = release.trie.leaf_to_row[decoded.leaves[live]].tolist()
-    scores, log_probs = decoded.score[live].tolist(), decoded.log_prob[live].tolist()
-    item_ids = release.items.item_ids
-    order = sorted(range(len(rows)), key=lambda at: (-scores[at], item_ids[rows[at]]))
-    return [Pick(rows[at], scores[at], log_probs[at]) for at in order[:n]]
-
-
-def popular(release: Release, prepared: Prepared, n: int) -> list[Pick]:
-    """The `n` most interacted items that the request allows, on the inference thread."""
-    wanted = _item_filter(release, prepared)
-    if wanted.candidates is not None:
-        rows: npt.NDArray[np.integer[Any]] = np.unique(wanted.candidates)
-        if wanted.allowed is not None:
-            rows = rows[wanted.allowed.leaves[release.trie.row_to_leaf()[rows]]]
-    elif wanted.allowed is not None:
-        rows = release.trie.leaf_to_row[wanted.allowed.leaves]
-    else:
-        rows = release.popular_rows[: n + len(wanted.excluded)]
-    rows = rows[~np.isin(rows, wanted.excluded)]
-    places = release.popular_place[rows]
-    if len(places) > n:
-        places = np.partition(places, n - 1)[:n]
-    return [Pick(row, None, None) for row in release.popular_rows[np.sort(places)].tolist()]
+def _facts(response: RecommendResponse, picks: Sequence[Pick], release: Release, beam_width: int) -> AnswerFacts:
+    return AnswerFacts(
+        release=release.version,
+        num_items=len(release.items),
+        rows=[pick.row for pick in picks],
+        source=response.source,
+        fallback_reason=response.fallback_reason,
+        degraded=response.degraded,
+        exhausted=response.exhausted,
+        beam_width=beam_width,
+        history_length=response.history_length,
+        unknown_history_items=response.unknown_history_items,
+    )
 
 
 def _why_fallback(request: RecommendRequest, stored: UserItems, *, degraded: bool) -> FallbackReason:
@@ -240,15 +243,3 @@ def _why_fallback(request: RecommendRequest, stored: UserItems, *, degraded: boo
     if request.user_id is not None and not stored.seen:
         return "unknown_user"
     return "empty_history"
-
-
-def _describe(pick: Pick, place: int, release: Release, include_metadata: bool) -> RecommendedItem:
-    items = release.items
-    return RecommendedItem(
-        item_id=items.item_ids[pick.row],
-        rank=place,
-        score=pick.score,
-        log_prob=pick.log_prob,
-        title=(items.titles[pick.row] or None) if include_metadata else None,
-        categories=list(items.categories[pick.row]) if include_metadata else None,
-    )

@@ -41,6 +41,9 @@ class Decoder(Protocol):
     def decode(self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
         """Decode a batch; see `BeamDecoder.decode`."""
 
+    def level_log_probs(self, history: Int64Array, rows: Int64Array, beam_width: int) -> npt.NDArray[np.float32] | None:
+        """Log-probabilities of items' tokens, level by level; see `BeamDecoder.level_log_probs`."""
+
     @property
     def has_buckets(self) -> bool:
         """Whether there is anything to prepare."""

@@ -15,6 +15,7 @@ from service.inference import InferenceThread
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
 from service.release import BrokenReleaseError, DecoderFactory, Release, load_release
 from service.settings import Settings
+from service.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +137,10 @@ class ReleaseWatch:
     def _load(self, store: ReleaseStore, version: str) -> Release:
         started = time.perf_counter()
         release = load_release(store, version, self._settings, decoder_factory=self._decoder_factory)
-        if release.decoder.has_buckets:
-            try:
-                self._inference.call(release.decoder.prepare)
-            except Exception as error:
-                raise BrokenReleaseError(version, f"its decoder cannot be prepared ({error})") from error
+        try:
+            warm_up(release, self._inference, self._settings.max_batch)
+        except Exception as error:
+            raise BrokenReleaseError(version, f"its decoder cannot be warmed up ({error})") from error
         logger.info(
             "release %s: %d items on %s, loaded in %.2f s",
             version,

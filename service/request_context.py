@@ -34,7 +34,7 @@ class Stage(NamedTuple):
     ended: float
 
 
-class Answer(NamedTuple):
+class AnswerFacts(NamedTuple):
     """What one recommendation was; nothing in it says for whom.
 
     Attributes:
@@ -62,6 +62,24 @@ class Answer(NamedTuple):
     unknown_history_items: int
 
 
+class StageClock:
+    """Times the stages of one recommendation, one after the other; the first begins now."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self._at = time.monotonic()
+
+    def end(self, name: str, seconds: float | None = None) -> None:
+        """A stage has ended, and the next one begins: now, or `seconds` after it began where others have timed it."""
+        ended = time.monotonic() if seconds is None else self._at + seconds
+        self.stages.append(Stage(name, self._at, ended))
+        self._at = ended
+
+    def begin(self) -> None:
+        """The next stage begins only now; what lies between is nobody's."""
+        self._at = time.monotonic()
+
+
 @dataclass(slots=True)
 class RequestContext:
     """Filled in while a request is answered; the response headers, the log, the metrics and the trace tell it.
@@ -73,7 +91,10 @@ class RequestContext:
         caller: name of the API key that was shown, None without one.
         is_admin: whether an admin key was shown.
         error_code: code of the error that was answered, None without one.
-        batch_size: requests that shared the run of the decoder, None where nothing was decoded.
+        started: `time.monotonic()` when the request came; its deadline counts from here.
+        queue_seconds: how long it waited for the decoder, None when nothing was decoded; the longest one of a batch.
+        inference_seconds: how long the run of the decoder took that answered it, likewise.
+        batch_size: how many requests shared that run.
         answers: recommendations that were made.
         stages: parts of the work, in the order in which they ended.
     """
@@ -84,15 +105,27 @@ class RequestContext:
     caller: str | None = None
     is_admin: bool = False
     error_code: str | None = None
+    started: float = field(default_factory=time.monotonic)
+    queue_seconds: float | None = None
+    inference_seconds: float | None = None
     batch_size: int | None = None
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[AnswerFacts] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
 
-    def stage(self, name: str, started: float) -> float:
-        """A part of the work, begun at `started` (`time.monotonic()`), has ended; returns when, for the next part."""
-        ended = time.monotonic()
-        self.stages.append(Stage(name, started, ended))
-        return ended
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What the response's headers tell: ids, and times in ms."""
+        told = {
+            b"x-request-id": self.request_id,
+            b"x-release": self.release,
+            b"x-total-time": _milliseconds(time.monotonic() - self.started),
+            b"x-queue-time": _milliseconds(self.queue_seconds),
+            b"x-inference-time": _milliseconds(self.inference_seconds),
+        }
+        return [(name, value.encode()) for name, value in told.items() if value is not None]
+
+
+def _milliseconds(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds * 1000:.3f}"
 
 
 class Ended(NamedTuple):
@@ -102,14 +135,12 @@ class Ended(NamedTuple):
         scope: of ASGI, after routing.
         context: what was noted on the way.
         status: of the answer.
-        started: `time.monotonic()` at its first byte.
-        ended: the same at its last.
+        ended: `time.monotonic()` after its last byte.
     """
 
     scope: Mapping[str, Any]
     context: RequestContext
     status: int
-    started: float
     ended: float
 
 

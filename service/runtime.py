@@ -5,6 +5,7 @@ from contextlib import suppress
 from importlib import metadata
 from typing import Self
 
+from service.drain import Drain
 from service.histories import Histories
 from service.inference import InferenceThread
 from service.metrics import Metrics
@@ -16,21 +17,30 @@ from service.schemas.status import InfoResponse, Limits, ReadyResponse, RedisInf
 from service.settings import Settings
 
 VERSION = metadata.version("mmgrec")
+DEAD_WORKER_SECONDS = 60.0
+"""A run of the decoder that lasts longer will not end: no release is served whose runs take a hundredth of it."""
 
 
 class Runtime:
     """Connection, release watch, inference thread and recommender; entering it starts the watch and returns at once."""
 
-    def __init__(self, settings: Settings, decoder_factory: DecoderFactory, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, decoder_factory: DecoderFactory, drain: Drain, metrics: Metrics) -> None:
         self._settings = settings
         self.metrics = metrics
+        self._drain = drain
         self._connection = RedisConnection(settings)
         self._inference = InferenceThread()
         self._watching: asyncio.Task[None] | None = None
         self.watch = ReleaseWatch(self._connection, settings, decoder_factory, self._inference)
         self.recommender = Recommender(
-            Histories(self._connection), self._inference, max_n=settings.max_n, max_batch=settings.max_batch
+            Histories(self._connection),
+            self._inference,
+            max_n=settings.max_n,
+            max_batch=settings.max_batch,
+            deadline_seconds=settings.deadline_seconds,
+            metrics=metrics,
         )
+        self.admission = self.recommender.admission
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self.watch.run(), name="release-watch")
@@ -53,13 +63,25 @@ class Runtime:
         if release is not None and "redis_unreachable" not in reasons and not await self._connection.is_up():
             reasons.append("redis_unreachable")
             message = message or self._connection.cure
+        for reason, said in self._not_answering():
+            reasons.append(reason)
+            message = said
         return ReadyResponse(
-            ready=release is not None,
+            ready=release is not None and not self._not_answering(),
             degraded=release is not None and bool(reasons),
             reasons=reasons,
             message=message,
             release=None if release is None else release.version,
         )
+
+    def _not_answering(self) -> list[tuple[str, str]]:
+        """Reasons of the process itself, with what to do."""
+        found = []
+        if self._drain.draining:
+            found.append(("draining", "this process is about to end; send requests to another one"))
+        if self.recommender.batcher.run_age_seconds > DEAD_WORKER_SECONDS:
+            found.append(("worker_dead", "the decoder does not come back from a run; restart the process"))
+        return found
 
     def published(self) -> tuple[str | None, list[str]]:
         """Active version and all versions. Blocks; never on the loop.

@@ -60,6 +60,18 @@ class Settings(BaseSettings):
         default_factory=_default_threads, ge=1, le=1024, description="CPU threads of the decoder"
     )
     max_batch: int = Field(default=32, ge=1, le=1024, description="most requests that share one run of the decoder")
+    deadline_seconds: Seconds = Field(
+        default=1.0, description="a request that names no deadline_ms is answered within, else with 504 or 429"
+    )
+    drain_grace_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="how long requests are still accepted after SIGTERM, for load balancers to notice",
+    )
+    drain_limit_seconds: Seconds = Field(
+        default=20.0, description="what was accepted is answered within so long after that; then the process ends"
+    )
     filter_table_bytes: int = Field(
         default=DEFAULT_TABLE_BYTES,
         ge=0,

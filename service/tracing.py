@@ -91,7 +91,7 @@ class OpenTelemetryTracing:
             context=self._propagator.extract(_trace_headers(request.scope)),
             kind=self._server,
             attributes=_attributes(facts),
-            start_time=epoch_ns + int(request.started * 1e9),
+            start_time=epoch_ns + int(request.context.started * 1e9),
         )
         inside = set_span_in_context(span)
         for name, began, over in request.context.stages:

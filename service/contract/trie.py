@@ -86,6 +86,18 @@ class Trie:
             columns.append(np.repeat(self.tokens[depth - 1], np.diff(leaf_starts[depth])))
         return np.stack([*columns[1:], columns[0]], axis=1).astype(np.int32)
 
+    def rec_ids_at(self, leaves: npt.NDArray[np.int64]) -> Int32Array:
+        """Rec-IDs of a few leaf positions, int32 [len(leaves), D]; what `rec_ids` gives for all, in O(D log N) each."""
+        nodes = self.ancestors(leaves)
+        return np.stack([tokens[at] for tokens, at in zip(self.tokens, nodes, strict=True)], axis=1)
+
+    def ancestors(self, leaves: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Nodes on the way to leaf positions: int64 [D, len(leaves)], for depth 1 .. D (the leaves themselves)."""
+        nodes = [leaves]
+        for child_start in self.child_start[:0:-1]:
+            nodes.append(np.searchsorted(child_start, nodes[-1], side="right") - 1)
+        return np.stack(nodes[::-1])
+
     def arrays(self) -> dict[str, Int32Array]:
         """Names and arrays as a release stores them; `Trie.from_arrays` is the inverse."""
         named: dict[str, Int32Array] = {"trie.leaf_to_row": self.leaf_to_row}

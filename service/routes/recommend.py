@@ -1,23 +1,95 @@
-"""`POST /recommend`."""
+"""`POST /recommend` and `POST /recommend/batch`."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
 
 from fastapi import APIRouter, Request
 
-from service.request_context import context_of
-from service.routes.dependencies import RuntimeDep
+from service.disconnect import unless_gone
+from service.prepare import RequestLimitError
+from service.recommender import Answer
+from service.request_context import RequestContext, context_of
+from service.routes.dependencies import runtime_of
+from service.routes.direct import DirectRoute
+from service.runtime import Runtime
 from service.schemas.errors import ERROR_RESPONSES
-from service.schemas.recommend import RecommendRequest, RecommendResponse
+from service.schemas.recommend import BatchRequest, BatchResponse, RecommendRequest, RecommendResponse
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 
 @router.post("/recommend", responses=ERROR_RESPONSES)
-async def recommend(body: RecommendRequest, request: Request, runtime: RuntimeDep) -> RecommendResponse:
+async def recommend(body: RecommendRequest, request: Request) -> RecommendResponse:
     """Generate the items that a user will like, best first; none of them seen, excluded or outside the catalogue."""
     context = context_of(request.scope)
     if body.request_id is not None:
         context.request_id = body.request_id
     if body.user_id is not None:
         context.user_ids.append(body.user_id)
+    return await answer(body, request, runtime_of(request), context)
+
+
+async def answer(
+    body: RecommendRequest, request: Request, runtime: Runtime, context: RequestContext
+) -> RecommendResponse:
+    """Answer one request for as long as its caller stays, and note what it took."""
     release = runtime.watch.snapshot()
     context.release = release.version
-    return await runtime.recommender.recommend(body, release, context)
+    work = runtime.recommender.recommend(body, release, request_id=context.request_id, started=context.started)
+    found = await unless_gone(request.receive, work)
+    _note(found, context)
+    return found.response
+
+
+@router.post("/recommend/batch", responses=ERROR_RESPONSES)
+async def recommend_batch(body: BatchRequest, request: Request) -> BatchResponse:
+    """Answer several requests in one call: each as `POST /recommend` would, all from the decoder's shared runs."""
+    context, runtime = context_of(request.scope), runtime_of(request)
+    release = runtime.watch.snapshot()
+    context.release = release.version
+    context.user_ids.extend(each.user_id for each in body.requests if each.user_id is not None)
+    for index, each in enumerate(body.requests):
+        try:
+            runtime.recommender.check(each, release)
+        except RequestLimitError as error:
+            raise RequestLimitError(f"requests.{index}.{error}") from None
+    work = [
+        runtime.recommender.recommend(
+            each,
+            release,
+            request_id=each.request_id or f"{context.request_id}.{index}",
+            started=context.started,
+        )
+        for index, each in enumerate(body.requests)
+    ]
+    answers = await unless_gone(request.receive, _all(work))
+    for found in answers:
+        _note(found, context)
+    return BatchResponse(
+        request_id=context.request_id,
+        answers=[found.response for found in answers],
+        took_ms=round((time.monotonic() - context.started) * 1000, 3),
+    )
+
+
+async def _all(work: list[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+    """Do it side by side; when one fails the others are stopped, and it fails as that one did."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _note(found: Answer, context: RequestContext) -> None:
+    context.answers.append(found.facts)
+    context.stages.extend(found.stages)
+    answered = found.answered
+    if answered is not None:
+        context.queue_seconds = max(context.queue_seconds or 0.0, answered.queue_seconds)
+        context.inference_seconds = max(context.inference_seconds or 0.0, answered.inference_seconds)
+        context.batch_size = max(context.batch_size or 0, answered.batch_size)

@@ -12,6 +12,8 @@ MAX_HISTORY = 1_000
 MAX_EXCLUDED = 10_000
 MAX_CANDIDATES = 10_000
 MAX_CATEGORIES = 100
+MAX_BATCH_REQUESTS = 32
+MAX_DEADLINE_MS = 60_000
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]

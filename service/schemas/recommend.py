@@ -1,10 +1,20 @@
-"""Bodies of `POST /recommend`."""
+"""Bodies of `POST /recommend` and `POST /recommend/batch`."""
 
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from service.schemas.fields import MAX_CANDIDATES, MAX_CATEGORIES, MAX_EXCLUDED, MAX_HISTORY, Category, Id, RequestId
+from service.schemas.fields import (
+    MAX_BATCH_REQUESTS,
+    MAX_CANDIDATES,
+    MAX_CATEGORIES,
+    MAX_DEADLINE_MS,
+    MAX_EXCLUDED,
+    MAX_HISTORY,
+    Category,
+    Id,
+    RequestId,
+)
 
 Source = Literal["model", "fallback:popular"]
 FallbackReason = Literal["unknown_user", "empty_history", "no_known_items", "history_unavailable"]
@@ -27,11 +37,16 @@ class RecommendRequest(BaseModel):
         extra="forbid",
         strict=True,
         json_schema_extra={
+            "anyOf": [
+                {"required": ["user_id"], "properties": {"user_id": {"type": "string"}}},
+                {"required": ["history"], "properties": {"history": {"type": "array"}}},
+            ],
             "examples": [
                 {"user_id": "u-1042", "n": 10},
+                {"user_id": "u-1042", "n": 5, "offset": 5, "explain": True, "deadline_ms": 500},
                 {"history": ["item-3", "item-17"], "n": 5, "exclude_items": ["item-8"], "beam_width": 50},
                 {"user_id": "u-1042", "categories": {"any": ["kitchen", "garden"], "none": ["outlet"]}},
-            ]
+            ],
         },
     )
 
@@ -43,6 +58,11 @@ class RecommendRequest(BaseModel):
     )
     n: int = Field(
         default=10, ge=1, description="How many items; at most `limits.max_n` of GET /info and `beam_width`."
+    )
+    offset: int = Field(
+        default=0,
+        ge=0,
+        description="How many items of the same ranking to skip; `offset + n` is limited as `n` is.",
     )
     exclude_seen: bool = Field(
         default=True, description="Leave out what the user has seen: stored items and those in `history`."
@@ -64,6 +84,16 @@ class RecommendRequest(BaseModel):
         default=None, ge=1, description="One of `beam_widths` of GET /info: wider finds better items and takes longer."
     )
     include_metadata: bool = Field(default=True, description="Return titles and categories.")
+    explain: bool = Field(
+        default=False, description="Say why each item is returned; takes a second run of the decoder."
+    )
+    deadline_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_DEADLINE_MS,
+        description="Time limit from the moment the request came; without an answer by then it gets a 504, "
+        "or a 429 at once where that can be foreseen. Null for the service's own.",
+    )
     request_id: RequestId | None = Field(default=None, description="Returned as it is; wins over X-Request-ID.")
 
     @field_validator("categories", mode="before")
@@ -78,15 +108,46 @@ class RecommendRequest(BaseModel):
         return self
 
 
+class BatchRequest(BaseModel):
+    """Several requests in one call; they share runs of the decoder."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"requests": [{"user_id": "u-1042"}, {"history": ["item-3"], "n": 5}]}]},
+    )
+
+    requests: list[RecommendRequest] = Field(
+        min_length=1,
+        max_length=MAX_BATCH_REQUESTS,
+        description="Each is answered as by `POST /recommend`; one that is wrong fails the whole call.",
+    )
+
+
+class Explanation(BaseModel):
+    """Why an item is returned: what its Rec-ID shares with the history, and how likely each of its tokens was."""
+
+    rec_id: list[int]
+    shared_levels: int = Field(
+        description="Levels from the first on in which it equals the nearest item of the history."
+    )
+    shared_with: list[str] = Field(description="Items of the history that share so many, newest first, three at most.")
+    level_log_probs: list[float] | None = Field(
+        description="Log-probability of each token given those before it; their sum is `log_prob`. "
+        "Null in a fallback, and for a release whose decoder does not tell."
+    )
+
+
 class RecommendedItem(BaseModel):
     """One item of an answer."""
 
     item_id: str
-    rank: int = Field(description="Place in the answer, 1-based.")
+    rank: int = Field(description="Place in the ranking, 1-based; goes on across pages.")
     score: float | None = Field(description="What the answer is ordered by; null in a fallback.")
     log_prob: float | None = Field(description="Log-probability of the item's Rec-ID; null in a fallback.")
     title: str | None = None
     categories: list[str] | None = None
+    explanation: Explanation | None = None
 
 
 class RecommendResponse(BaseModel):
@@ -106,6 +167,12 @@ class RecommendResponse(BaseModel):
                             "log_prob": -2.5,
                             "title": "Blue kettle",
                             "categories": ["kitchen"],
+                            "explanation": {
+                                "rec_id": [17, 203, 0],
+                                "shared_levels": 2,
+                                "shared_with": ["item-3"],
+                                "level_log_probs": [-1.0, -0.75, -0.75],
+                            },
                         }
                     ],
                     "source": "model",
@@ -133,4 +200,12 @@ class RecommendResponse(BaseModel):
     unknown_history_items: int = Field(description="Items of the history that the release does not know; skipped.")
     unknown_candidates: int = Field(description="Candidates that the release does not know; skipped.")
     history_length: int = Field(description="Distinct known items that the model looked at, the most recent ones.")
+    took_ms: float
+
+
+class BatchResponse(BaseModel):
+    """The answers, in the order of the requests."""
+
+    request_id: str
+    answers: list[RecommendResponse] = Field(description="`request_id` of an answer is its request's, else unique.")
     took_ms: float

@@ -5,7 +5,14 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from service.contract.item_table import MAX_ID_LENGTH
-from service.schemas.fields import MAX_CANDIDATES, MAX_CATEGORIES, MAX_EXCLUDED, MAX_HISTORY
+from service.schemas.fields import (
+    MAX_BATCH_REQUESTS,
+    MAX_CANDIDATES,
+    MAX_CATEGORIES,
+    MAX_DEADLINE_MS,
+    MAX_EXCLUDED,
+    MAX_HISTORY,
+)
 
 
 class Limits(BaseModel):
@@ -17,6 +24,8 @@ class Limits(BaseModel):
     max_candidates: int = MAX_CANDIDATES
     max_categories: int = MAX_CATEGORIES
     max_id_length: int = MAX_ID_LENGTH
+    max_batch_requests: int = MAX_BATCH_REQUESTS
+    max_deadline_ms: int = MAX_DEADLINE_MS
     max_body_bytes: int
 
 
@@ -62,6 +71,36 @@ class ReadyResponse(BaseModel):
 
     ready: bool
     degraded: bool = Field(description="Ready, but not all is well: see `reasons`.")
-    reasons: list[str] = Field(examples=[["no_release"]])
+    reasons: list[str] = Field(
+        examples=[["no_release"]],
+        description="`starting`, `no_release`, `broken_release`, `redis_unreachable`, `draining`, `worker_dead`.",
+    )
     message: str | None = Field(description="What to do about it.")
     release: str | None
+
+
+class ServerMetadata(BaseModel):
+    """What the Open Inference Protocol asks of a server."""
+
+    name: str
+    version: str
+    extensions: list[str] = []
+
+
+class ServerLive(BaseModel):
+    """The Open Inference Protocol's word for it."""
+
+    live: bool = True
+
+
+class ServerReady(BaseModel):
+    """The Open Inference Protocol's word for it."""
+
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """Whether a model, here a namespace's release, answers."""
+
+    name: str = Field(description="The namespace.")
+    ready: bool

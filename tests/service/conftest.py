@@ -83,6 +83,11 @@ class FakeDecoder:
             score[at, : len(rows)] = [-abs(row - last) for row in rows]
         return Decoded(leaves, score * 2, score)
 
+    def level_log_probs(self, history: Any, rows: Any, beam_width: int) -> Any:
+        """Twice the score, like `log_prob`, in equal parts."""
+        distance = np.abs(rows - history[-1]).astype(np.float32)
+        return np.repeat(-2 * distance[:, None] / self.trie.num_levels, self.trie.num_levels, axis=1)
+
 
 class Publish(Protocol):
     def __call__(self, version: str, *, num_items: int = ..., arrays: dict[str, Any] | None = ...) -> None: ...
@@ -152,7 +157,7 @@ def publish_to() -> Callable[..., None]:
 
 @pytest.fixture
 def settings(redis_url: str, namespace: str) -> Settings:
-    return Settings(redis_url=redis_url, namespace=namespace, release_poll_seconds=0.05)
+    return Settings(redis_url=redis_url, namespace=namespace, release_poll_seconds=0.05, deadline_seconds=20)
 
 
 @pytest.fixture(scope="session")
@@ -198,7 +203,7 @@ def wait_for() -> Callable[[Callable[[], Any]], Any]:
 def _ready_service(redis_url: str, keys: RedisKeys) -> Iterator[httpx.Client]:
     with redis.Redis.from_url(redis_url) as client:
         write_release(ReleaseStore(client, keys), "v1")
-    settings = Settings(redis_url=redis_url, namespace=keys.namespace, release_poll_seconds=0.05)
+    settings = Settings(redis_url=redis_url, namespace=keys.namespace, release_poll_seconds=0.05, deadline_seconds=20)
     with _running(create_app(settings, decoder_factory=FakeDecoder)) as service:
         _wait_for(lambda: service.get("/health/ready").status_code == 200)
         yield service

@@ -38,6 +38,7 @@ def test_a_history_in_the_request_is_answered(service: httpx.Client) -> None:
         "log_prob": -2.0,
         "title": "Title 4",
         "categories": ["category-0"],
+        "explanation": None,
     }
     assert [item["rank"] for item in body["items"]] == [1, 2, 3]
     assert body["source"] == "model"

@@ -2,16 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from service.batching import MicroBatcher
+from service.admission import Admission
+from service.batching import DeadlineError, MicroBatcher, OverloadedError
 from service.decoder import Decoded
 from service.inference import InferenceThread
 from service.release import Release
+from service.run_times import RunTimes
 
 V1, V2 = cast(Release, "v1"), cast(Release, "v2")
 pytestmark = pytest.mark.anyio
@@ -39,15 +42,28 @@ def decoding() -> Decoding:
 
 
 @pytest.fixture
-async def batcher(decoding: Decoding) -> AsyncIterator[MicroBatcher]:
+def inference(decoding: Decoding) -> Iterator[InferenceThread]:
     inference = InferenceThread()
-    yield MicroBatcher(inference, decoding, max_batch=3)
+    yield inference
     decoding.go.set()
     inference.close()
 
 
-async def ask(batcher: MicroBatcher, number: int, release: Release = V1, beam_width: int = 10) -> int:
-    return int((await batcher.decode(release, number, beam_width)).leaves[0])
+@pytest.fixture
+def times(inference: InferenceThread) -> RunTimes:
+    return inference.run_times
+
+
+@pytest.fixture
+def batcher(inference: InferenceThread, decoding: Decoding) -> MicroBatcher:
+    return MicroBatcher(inference, decoding, max_batch=3, deadline_seconds=10)
+
+
+async def ask(
+    batcher: MicroBatcher, number: int, release: Release = V1, beam_width: int = 10, seconds: float = 100.0
+) -> int:
+    answered = await batcher.decode(release, number, beam_width, deadline=time.monotonic() + seconds)
+    return int(answered.decoded.leaves[0])
 
 
 async def busy_with_first(batcher: MicroBatcher, decoding: Decoding) -> "asyncio.Task[int]":
@@ -94,6 +110,123 @@ async def test_who_went_away_is_not_decoded(batcher: MicroBatcher, decoding: Dec
     assert await asyncio.gather(first, stays) == [0, 2]
     assert gone.cancelled()
     assert [batch for _, batch, _ in decoding.runs] == [[0], [2]]
+
+
+async def test_who_leaves_frees_the_place_at_once(batcher: MicroBatcher, decoding: Decoding) -> None:
+    first = await busy_with_first(batcher, decoding)
+    waiting = [asyncio.create_task(ask(batcher, number)) for number in range(1, 5)]
+    await asyncio.sleep(0)
+    assert (batcher.queue_length, batcher.unanswered) == (4, 5)
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert (batcher.queue_length, batcher.unanswered) == (0, 1)
+    decoding.go.set()
+    assert await first == 0
+    assert await ask(batcher, 5) == 5  # the thread came to an empty queue and was fetched again
+    assert batcher.unanswered == 0
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_told_then_and_never_decoded(
+    batcher: MicroBatcher, decoding: Decoding
+) -> None:
+    first = await busy_with_first(batcher, decoding)
+    late, patient = asyncio.create_task(ask(batcher, 1, seconds=0.05)), asyncio.create_task(ask(batcher, 2))
+    with pytest.raises(DeadlineError):  # while the run is still under way
+        await late
+    decoding.go.set()
+    assert await asyncio.gather(first, patient) == [0, 2]
+    assert [batch for _, batch, _ in decoding.runs] == [[0], [2]]
+
+
+async def test_a_deadline_that_passes_in_the_run_is_told_and_harms_nobody(
+    batcher: MicroBatcher, decoding: Decoding
+) -> None:
+    with pytest.raises(DeadlineError):
+        await ask(batcher, 1, seconds=0.05)
+    assert decoding.runs == [(V1, [1], 10)]
+    decoding.go.set()
+    assert await ask(batcher, 2) == 2
+
+
+async def test_a_deadline_that_has_passed_is_no_work(batcher: MicroBatcher, decoding: Decoding) -> None:
+    with pytest.raises(DeadlineError):
+        await ask(batcher, 1, seconds=-0.1)
+    assert decoding.runs == []
+
+
+async def test_who_would_wait_too_long_is_refused_at_once(
+    batcher: MicroBatcher, decoding: Decoding, times: RunTimes
+) -> None:
+    times.record(10, 3, 1000.0)  # a run of three, as it was measured
+    first = await busy_with_first(batcher, decoding)
+    with pytest.raises(OverloadedError) as caught:
+        await ask(batcher, 1)
+    assert caught.value.retry_after_seconds > 100
+    assert "Retry-After" in str(caught.value)
+    decoding.go.set()
+    assert await first == 0
+    assert await ask(batcher, 2) == 2  # an idle thread takes all, or nobody would learn that it is fast again
+
+
+async def test_the_wait_is_that_of_the_run_under_way_and_of_all_before(
+    batcher: MicroBatcher, decoding: Decoding, times: RunTimes
+) -> None:
+    assert batcher.wait_seconds() == 0
+    times.record(10, 1, 1.0)
+    times.record(10, 3, 3.0)
+    first = await busy_with_first(batcher, decoding)
+    others = [asyncio.create_task(ask(batcher, number)) for number in range(1, 8)]
+    await asyncio.sleep(0)
+    expected = 1 + 3 + 3 + 1  # the run, two of three, one of one
+    assert batcher.wait_seconds() == pytest.approx(expected, abs=0.9)
+    assert batcher.wait_seconds(others=3) == pytest.approx(expected + 3, abs=0.9)
+    admission = Admission(batcher, deadline_seconds=10, wait_share=0.6)
+    refused_for = admission.refusal()
+    assert refused_for == pytest.approx(expected, abs=0.9)
+    assert Admission(batcher, deadline_seconds=100, wait_share=0.6).refusal() is None
+    decoding.go.set()
+    await asyncio.gather(first, *others)
+    assert admission.refusal() is None
+
+
+async def test_a_run_that_hangs_is_expected_to_hang_on(
+    batcher: MicroBatcher, decoding: Decoding, times: RunTimes
+) -> None:
+    times.record(10, 1, 0.001)
+    first = await busy_with_first(batcher, decoding)
+    await asyncio.sleep(0.1)
+    assert batcher.wait_seconds() >= 0.09
+    assert batcher.run_age_seconds >= 0.09
+    decoding.go.set()
+    await first
+    assert batcher.run_age_seconds == 0
+
+
+async def test_runs_are_so_short_that_a_deadline_can_be_kept(
+    inference: InferenceThread, decoding: Decoding, times: RunTimes
+) -> None:
+    batcher = MicroBatcher(inference, decoding, max_batch=3, deadline_seconds=0.2)
+    times.record(10, 2, 0.08)
+    times.record(10, 3, 0.2)  # more than half of the deadline
+    first = await busy_with_first(batcher, decoding)
+    others = [asyncio.create_task(ask(batcher, number)) for number in range(1, 6)]
+    await asyncio.sleep(0.09)  # the first run is no faster, so it says nothing of the others
+    decoding.go.set()
+    await asyncio.gather(first, *others)
+    assert [batch for _, batch, _ in decoding.runs][1] == [1, 2]
+
+
+async def test_what_a_request_took_is_told(batcher: MicroBatcher, decoding: Decoding) -> None:
+    first = await busy_with_first(batcher, decoding)
+    other = asyncio.create_task(batcher.decode(V1, 1, 10, deadline=time.monotonic() + 100))
+    await asyncio.sleep(0.05)
+    decoding.go.set()
+    answered = await other
+    await first
+    assert answered.queue_seconds >= 0.04
+    assert answered.inference_seconds > 0
+    assert answered.batch_size == 1
 
 
 async def test_a_request_that_breaks_the_decoder_fails_alone(batcher: MicroBatcher, decoding: Decoding) -> None:

@@ -66,6 +66,15 @@ def test_a_body_without_its_content_type_is_told_so(service: httpx.Client) -> No
         ({"user_id": "u" * 257}, ["user_id:", "at most 256", "..."]),
         ({"user_id": 7}, ["user_id:", "string", "it is 7"]),
         ({"user_id": "a", "hitsory": []}, ["'hitsory': no such field", "history"]),
+        ({"user_id": "a", "categories": {"nones": []}}, ["'nones': no such field of categories, the nearest is none"]),
+        ({"user_id": "a", "offset": -1}, ["offset:", "greater than or equal to 0", "it is -1"]),
+        ({"user_id": "a", "deadline_ms": 0}, ["deadline_ms:", "greater than or equal to 1"]),
+        ({"user_id": "a", "deadline_ms": 60_001}, ["deadline_ms:", "less than or equal to 60000"]),
+        ({"user_id": "a", "deadline_ms": 1.5}, ["deadline_ms:", "integer"]),
+        ({"user_id": "a", "explain": 1}, ["explain:", "boolean"]),
+        ({"user_id": "a", "candidates": ["x"] * 10_001}, ["candidates:", "10000"]),
+        ({"user_id": "a", "categories": ["c"] * 101}, ["categories", "100"]),
+        ({"user_id": "a", "categories": "kitchen"}, ["categories"]),
         ({"history": ["a", 3]}, ["history.1:", "string"]),
         ({"history": ["a"] * 1001}, ["history:", "at most 1000"]),
         ({"history": "item-1"}, ["history:", "list"]),
@@ -105,6 +114,9 @@ def test_many_wrong_fields_are_counted_not_listed(service: httpx.Client) -> None
         ({"n": 11}, ["n: 11", "beam width, 10", "beam_width 20"]),
         ({"n": 21, "beam_width": 20}, ["n: 21", "beam width, 20", "fewer items"]),
         ({"n": 5, "beam_width": 7}, ["beam_width: 7", "v1", "10, 20"]),
+        ({"n": 10**30}, ["n: 1000000000000", "MMGREC_MAX_N"]),
+        ({"n": 5, "offset": 6}, ["offset + n: 11", "beam width, 10", "beam_width 20"]),
+        ({"n": 1, "offset": 10**18}, ["offset + n: 1000000000000000001", "100", "MMGREC_MAX_N"]),
     ],
 )
 def test_more_than_the_release_offers(service: httpx.Client, asked: dict[str, Any], named: list[str]) -> None:
@@ -146,7 +158,7 @@ def test_an_unforeseen_error_is_told_to_the_log_and_not_to_the_caller(
 ) -> None:
     class FailingDecoder(fake_decoder):  # type: ignore[misc]
         def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
-            if len(histories) == 1:  # the self-test has two
+            if histories[0].tolist() == [5]:  # neither the self-test nor the warm-up has such a one
                 raise RuntimeError("the secret of the device")
             return super().decode(histories, filters, beam_width=beam_width)
 

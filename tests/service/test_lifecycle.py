@@ -1,5 +1,6 @@
 """Starts, swaps and outages seen from outside: real HTTP, and a real Redis that comes late, is killed, comes back."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from service.contract.manifest import ITEM_VECTORS_ARRAY
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import ensure_server, stop_server
 from service.contract.release_store import ReleaseStore
+from service.histories import Histories, UserItems
 from service.settings import Settings
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
@@ -139,23 +141,46 @@ def test_fixed_shapes_are_prepared_on_the_thread_that_decodes(
     assert [name.rpartition("_")[0] for name in threads] == ["inference"]
 
 
-def test_a_request_keeps_the_release_that_it_started_with(
+def test_a_release_is_warm_before_it_is_ready(
     settings: Settings, publish: Any, running: Running, wait_for: WaitFor, fake_decoder: Any
+) -> None:
+    """Every tier, batches of one and of `max_batch`, short and long histories, on the thread that will decode."""
+    publish("v1")
+    shapes: set[tuple[int, int, int]] = set()
+
+    class NotingDecoder(fake_decoder):  # type: ignore[misc]
+        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
+            if threading.current_thread().name.startswith("inference"):
+                shapes.add((beam_width, len(histories), len(histories[0])))
+            return super().decode(histories, filters, beam_width=beam_width)
+
+    with running(create_app(settings, decoder_factory=NotingDecoder)) as client:
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+    assert shapes == {(width, batch, length) for width in (10, 20) for batch in (1, 32) for length in (1, 6)}
+
+
+def test_a_request_keeps_the_release_that_it_started_with(
+    settings: Settings,
+    publish: Any,
+    running: Running,
+    wait_for: WaitFor,
+    fake_decoder: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     publish("v1")
     entered, let_go = threading.Event(), threading.Event()
 
-    class SlowDecoder(fake_decoder):  # type: ignore[misc]
-        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
-            if threading.current_thread().name.startswith("inference"):
-                entered.set()
-                assert let_go.wait(15)
-            return super().decode(histories, filters, beam_width=beam_width)
+    async def slow_read(self: Histories, user_id: str) -> UserItems:
+        entered.set()
+        while not let_go.is_set():
+            await asyncio.sleep(0.01)
+        return UserItems()
 
+    monkeypatch.setattr(Histories, "read", slow_read)
     answers: list[httpx.Response] = []
-    with running(create_app(settings, decoder_factory=SlowDecoder)) as client:
+    with running(create_app(settings, decoder_factory=fake_decoder)) as client:
         wait_for(lambda: client.get("/health/ready").status_code == 200)
-        ask = {"history": ["item-11"], "n": 1, "exclude_seen": False}
+        ask = {"user_id": "slow", "history": ["item-11"], "n": 1, "exclude_seen": False}
         asking = threading.Thread(target=lambda: answers.append(client.post("/recommend", json=ask)))
         asking.start()
         assert entered.wait(15)

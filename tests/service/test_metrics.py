@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import create_app
 from service.contract.manifest import ITEM_VECTORS_ARRAY
 from service.metrics import MOST_RELEASES, SECONDS, Metrics
-from service.request_context import Answer, Stage
+from service.request_context import AnswerFacts, Stage
 from service.settings import Settings
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
@@ -148,8 +148,8 @@ def test_buckets_are_geometric_from_15_microseconds() -> None:
     assert np.allclose(np.diff(np.log(SECONDS)), np.log(1.5))
 
 
-def answer(release: str) -> Answer:
-    return Answer(release, 3, [0], "model", None, False, False, 10, 1, 0)
+def answer(release: str) -> AnswerFacts:
+    return AnswerFacts(release, 3, [0], "model", None, False, False, 10, 1, 0)
 
 
 def test_releases_of_long_ago_leave_no_series() -> None:
@@ -170,7 +170,7 @@ def test_batches_and_the_wait_for_them() -> None:
     metrics = Metrics()
     metrics.batch(3, padding_ratio=0.25)
     metrics.stages([Stage("queue", 1.0, 1.5), Stage("decode", 1.5, 1.75)])
-    metrics.illegal_paths(2)
+    metrics.illegal_answer()
     told = {
         name: metrics.registry.get_sample_value(f"mmgrec_{name}")
         for name in ("batch_size_sum", "batch_padding_ratio_sum", "queue_wait_seconds_sum", "illegal_path_total")
@@ -179,7 +179,7 @@ def test_batches_and_the_wait_for_them() -> None:
         "batch_size_sum": 3,
         "batch_padding_ratio_sum": 0.25,
         "queue_wait_seconds_sum": 0.5,
-        "illegal_path_total": 2,
+        "illegal_path_total": 1,
     }
     decode = metrics.registry.get_sample_value("mmgrec_stage_duration_seconds_sum", {"stage": "decode"})
     assert decode == 0.25

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from service.app import create_app
 from service.rate_limit import RateLimitMiddleware, TokenBucket, burst_of
-from service.request_context import CONTEXT_KEY, Answer, RequestContext
+from service.request_context import CONTEXT_KEY, AnswerFacts, RequestContext
 from service.settings import Settings
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
@@ -72,7 +72,7 @@ class Limited:
         self._middleware = RateLimitMiddleware(self._app, per_second=2.0, burst=2, clock=lambda: self.now)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        answer = Answer("v1", 3, [0], "model", None, False, False, 10, 1, 0)
+        answer = AnswerFacts("v1", 3, [0], "model", None, False, False, 10, 1, 0)
         scope[CONTEXT_KEY].answers.extend([answer] * self._answers)
         await send({"type": "http.response.start", "status": 200, "headers": []})
 

@@ -11,8 +11,10 @@ from service.category_filter import CategoryFilter
 from service.contract.release_store import ReleaseStore
 from service.decoder import Decoded
 from service.histories import UserItems
-from service.recommender import RequestLimitError, choose_beam_width, decode, popular, prepare, resolve
+from service.prepare import RequestLimitError, choose_beam_width, prepare
+from service.recommender import decode
 from service.release import Release, load_release
+from service.resolve import popular, resolve
 from service.schemas.recommend import RecommendRequest
 from service.settings import Settings
 
@@ -48,26 +50,26 @@ def test_seen_is_stored_and_requested_together(release: Release, exclude_seen: b
     request = ask(history=list(item(3)), exclude_items=[*item(4, 4), "gone"], exclude_seen=exclude_seen)
     prepared = prepare(request, UserItems(history=item(1), seen=(*item(2), "gone")), release)
     assert prepared.history.tolist() == [3]
-    assert prepared.excluded.tolist() == expected
+    assert sorted(prepared.excluded.tolist()) == expected
 
 
 def test_an_empty_history_in_the_request_is_as_none(release: Release) -> None:
     assert prepare(ask(history=[]), UserItems(history=item(1)), release).history.tolist() == [1]
 
 
-@pytest.mark.parametrize("leaf_order", list(itertools.permutations(range(3))))
-def test_equal_scores_come_by_item_id_whatever_the_beam_said(release: Release, leaf_order: tuple[int, ...]) -> None:
-    leaves = np.argsort(release.trie.leaf_to_row)[[7, 2, 9]]
-    order = list(leaf_order)
+@pytest.mark.parametrize("tied", list(itertools.permutations([7, 2, 5])))
+def test_equal_scores_come_by_item_id_whatever_the_beam_said(release: Release, tied: tuple[int, ...]) -> None:
+    rows = [9, *tied, 0]
     decoded = Decoded(
-        np.array([*leaves[order], -1, -1], np.int64),
-        np.array([-4.0, -5.0, -6.0, 0.0, 0.0], np.float32)[[*order, 3, 4]],
-        np.array([-1.0, -1.0, -0.5, 99.0, 99.0], np.float32)[[*order, 3, 4]],
+        np.array([*np.argsort(release.trie.leaf_to_row)[rows], -1, -1], np.int64),
+        np.array([*rows, 0.0, 0.0], np.float32),
+        np.array([-0.5, -1.0, -1.0, -1.0, -3.0, -9e9, -9e9], np.float32),
     )
+    expected = [9, 2, 5, 7, 0]  # row 9 scores best; 2, 5 and 7 tie; dead slots never
     picks = resolve(decoded, release, 10)
-    assert [pick.row for pick in picks] == [9, 2, 7]  # row 9 scores best; 2 and 7 tie; dead slots never
-    assert [pick.log_prob for pick in picks] == [-6.0, -5.0, -4.0]
-    assert [pick.row for pick in resolve(decoded, release, 2)] == [9, 2]
+    assert [(pick.row, pick.log_prob) for pick in picks] == [(row, row) for row in expected]
+    for n, offset in itertools.product(range(1, 7), range(7)):
+        assert [pick.row for pick in resolve(decoded, release, n, offset)] == expected[offset : offset + n]
 
 
 def test_candidates_are_kept_in_order_and_unknown_ones_are_counted(release: Release) -> None:
@@ -95,8 +97,8 @@ def test_categories_as_they_are_asked_for(release: Release, asked: Any, expected
     assert prepare(ask(categories=asked), UserItems(), release).categories == expected
 
 
-def rows_of(release: Release, fields: dict[str, Any], n: int = 12) -> list[int]:
-    return [pick.row for pick in popular(release, prepare(ask(**fields), UserItems(), release), n)]
+def rows_of(release: Release, fields: dict[str, Any], n: int = 12, offset: int = 0) -> list[int]:
+    return [pick.row for pick in popular(release, prepare(ask(**fields), UserItems(), release), n, offset)]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,8 @@ def test_popular_items_come_by_count_and_only_those_allowed(
     release: Release, fields: dict[str, Any], expected: list[int]
 ) -> None:
     assert rows_of(release, fields) == expected
-    assert rows_of(release, fields, 2) == expected[:2]
+    for offset in range(4):
+        assert rows_of(release, fields, 2, offset) == expected[offset : offset + 2]
 
 
 def test_popular_items_have_no_scores(release: Release) -> None:
@@ -144,6 +147,7 @@ def test_the_beam_width_is_the_one_asked_for_or_the_first(release: Release) -> N
     assert choose_beam_width(ask(), release, 100) == 10
     assert choose_beam_width(ask(beam_width=20), release, 100) == 20
     assert choose_beam_width(ask(n=20, beam_width=20), release, 100) == 20
+    assert choose_beam_width(ask(n=5, offset=5), release, 100) == 10
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,8 @@ def test_the_beam_width_is_the_one_asked_for_or_the_first(release: Release) -> N
         ({"n": 6}, 5, "limit of this service, 5"),
         ({"beam_width": 11}, 100, "10, 20"),
         ({"n": 21, "beam_width": 20}, 100, "ask for fewer items"),
+        ({"n": 5, "offset": 6}, 100, r"offset \+ n: 11 is above the beam width, 10; ask for beam_width 20"),
+        ({"n": 1, "offset": 5}, 5, r"offset \+ n: 6 is above the limit of this service, 5"),
     ],
 )
 def test_what_is_not_offered_is_refused(release: Release, fields: dict[str, int], max_n: int, named: str) -> None:

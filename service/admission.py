@@ -1,0 +1,39 @@
+"""Whether one more request can be answered in time: asked before its body is read, so that a refusal costs nothing.
+
+What is bounded is not a number of requests but the time that they would wait: requests that have no answer yet, times
+how long a run of the decoder takes (`service.run_times`). A request may allow itself a longer
+deadline, but not a longer queue.
+"""
+
+from service.batching import MicroBatcher
+
+
+class Admission:
+    """Counts what has been let in, and says when that is enough.
+
+    Args:
+        batcher: the queue in front of the decoder.
+        deadline_seconds: time limit of a usual request.
+        wait_share: how much of it may be spent on waiting, as predicted.
+
+    Attributes:
+        limit_seconds: how long a request may have to wait.
+        in_flight: requests read and not yet answered; the recommender counts them. One whose body is still coming does
+            not count, or idle connections could fill the queue.
+        refused: requests refused since the start.
+    """
+
+    def __init__(self, batcher: MicroBatcher, *, deadline_seconds: float, wait_share: float = 0.6) -> None:
+        self._batcher = batcher
+        self.limit_seconds = deadline_seconds * wait_share
+        self.in_flight = 0
+        self.refused = 0
+
+    def refusal(self) -> float | None:
+        """None to let a request in, else how many seconds later to come back: when the present queue will be gone."""
+        # Those whose histories are still being read will be queued before it.
+        wait = self._batcher.wait_seconds(others=self.in_flight - self._batcher.unanswered)
+        if wait <= self.limit_seconds:
+            return None
+        self.refused += 1
+        return wait
