@@ -14,7 +14,7 @@ from service.edge import OWN_TRACES_ALONE, Edge
 from service.errors import add_error_handlers
 from service.gate import GateMiddleware
 from service.release import DecoderFactory
-from service.routes import admin, items, metrics, recommend, status
+from service.routes import admin, events, items, metrics, recommend, status, users
 from service.runtime import VERSION, Runtime
 from service.settings import Settings, load_settings
 
@@ -51,8 +51,9 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     app.add_middleware(GateMiddleware, drain=drain)  # the one added last is the outermost
     edge.surround(app)
     add_error_handlers(app)
-    for router in (recommend.router, items.similar_router, items.router, status.router, metrics.router, admin.router):
-        app.include_router(router)
+    app.include_router(items.similar_router)  # before that of the items, whose path would take it as well
+    for group in (recommend, events, users, items, status, metrics, admin):
+        app.include_router(group.router)
     return app
 
 

@@ -14,7 +14,7 @@ from service.admission import Admission
 from service.batching import Answered, DeadlineError, MicroBatcher
 from service.decoder import Decoded
 from service.explain import explain
-from service.histories import Histories, UserItems
+from service.histories import Histories
 from service.inference import InferenceThread
 from service.metrics import Metrics
 from service.onnx_session import DecoderError
@@ -24,6 +24,7 @@ from service.release import Release
 from service.request_context import AnswerFacts, Stage, StageClock
 from service.resolve import Pick, describe, popular, resolve
 from service.schemas.recommend import Explanation, FallbackReason, RecommendRequest, RecommendResponse
+from service.user_items import UserItems
 
 Result = TypeVar("Result")
 
@@ -172,11 +173,12 @@ class Recommender:
         return decoded
 
     async def _stored_items(self, user_id: str | None) -> tuple[UserItems, bool]:
-        """What Redis has of the user, and whether Redis failed."""
+        """What is known of the user, and whether Redis failed."""
         if user_id is None:
             return UserItems(), False
         try:
-            return await self._histories.read(user_id), False
+            stored = await self._histories.read(user_id)
+            return stored, stored.stale
         except RedisUnavailableError:
             return UserItems(), True
 

@@ -32,6 +32,8 @@ class RuntimeCollector(Collector):
         """Everything, at this moment."""
         yield _gauge("requests_in_flight", "Requests that are being answered.", self._metrics.in_flight)
         yield self._coverage()
+        yield from self._queue()
+        yield from self._redis()
         release, problem = self._runtime.watch.state
         degraded = GaugeMetricFamily(
             PREFIX + "release_problem", "1 while it is so; none while all is well.", labels=["reason"]
@@ -48,6 +50,37 @@ class RuntimeCollector(Collector):
         for covered in self._metrics.coverage.covered():
             family.add_metric([covered.release], covered.items / covered.num_items)
         return family
+
+    def _queue(self) -> Iterator[Metric]:
+        recommender = self._runtime.recommender
+        yield _gauge("queue_depth", "Requests that wait for a run of the decoder.", recommender.batcher.queue_length)
+        told = "What a request that comes now would wait for its run; beyond the limit it is refused."
+        yield _gauge("queue_wait_expected_seconds", told, recommender.batcher.wait_seconds())
+        yield _gauge("queue_wait_limit_seconds", "The limit of it.", recommender.admission.limit_seconds)
+        yield _gauge(
+            "decoder_run_age_seconds", "How long the present run has taken.", recommender.batcher.run_age_seconds
+        )
+
+    def _redis(self) -> Iterator[Metric]:
+        histories, events, writes = self._runtime.histories, self._runtime.events, self._runtime.writes
+        failed = CounterMetricFamily(PREFIX + "redis_errors", "What Redis did not do.", labels=["op"])
+        failed.add_metric(["read_history"], histories.failures)
+        failed.add_metric(["write"], writes.failures)
+        yield failed
+        yield _counter("history_reads", "Histories that requests asked for.", histories.reads)
+        yield _counter("history_round_trips", "Round trips that they took.", histories.round_trips)
+        yield _counter(
+            "history_stale_answers", "Those answered from memory while Redis was away.", histories.stale_answers
+        )
+        yield _counter("unknown_users", "Those of users that Redis does not know.", histories.unknown_users)
+        told = CounterMetricFamily(PREFIX + "events", "Events, by what became of them.", labels=["result"])
+        for result, count in (
+            ("accepted", events.accepted),
+            ("duplicate", events.duplicates),
+            ("not_applied", events.not_applied),  # accepted as well, but in the stream alone
+        ):
+            told.add_metric([result], count)
+        yield told
 
     def _release(self, release: Release) -> Iterator[Metric]:
         version, manifest = release.version, release.manifest

@@ -11,9 +11,11 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.constraints import DEFAULT_TABLE_BYTES
+from service.contract.history_scripts import DEFAULT_SEEN_CAP, Duplicates, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.device import Device
+from service.history_cache import DEFAULT_CACHE_BYTES
 from service.secret_files import FILE_SUFFIX, SecretFileError, SecretFiles, file_options, is_secret, read_secret
 
 PREFIX = "MMGREC_"
@@ -21,6 +23,8 @@ JOB_VARIABLES = frozenset({"MMGREC_DATA"})
 """Variables of the jobs and the tests: they may stand in the same environment, the service does not read them."""
 
 _MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
+
+_MOST_TTL_SECONDS = 10 * 365 * 86_400
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -86,6 +90,31 @@ class Settings(BaseSettings):
     redis_connect_timeout_seconds: Seconds = Field(default=0.25, description="limit for connecting to Redis")
     release_timeout_seconds: Seconds = Field(default=10.0, description="limit for one piece of a release from Redis")
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, description="largest accepted request body")
+    history_duplicates: Duplicates = Field(
+        default="keep_first",
+        description="an item that a history already has: keep_first (as in training), move_to_end or keep_all",
+    )
+    history_ttl_seconds: int = Field(
+        default=0, ge=0, le=_MOST_TTL_SECONDS, description="a history ends this much after its last event, 0 for never"
+    )
+    seen_cap: int = Field(
+        default=DEFAULT_SEEN_CAP, ge=1, le=100_000, description="most seen items per user, the newest; all are read"
+    )
+    seen_ttl_seconds: int = Field(
+        default=0, ge=0, le=_MOST_TTL_SECONDS, description="seen items end this much after the last event, 0 for never"
+    )
+    history_cache_bytes: int = Field(
+        default=DEFAULT_CACHE_BYTES, ge=0, description="memory of last known histories, used while Redis is away"
+    )
+    event_id_ttl_seconds: int = Field(
+        default=86_400, ge=1, le=_MOST_TTL_SECONDS, description="how long a repeated event is known by its event_id"
+    )
+    event_stream_partitions: int = Field(
+        default=4, ge=1, le=1024, description="streams that events are spread over by user; alike in every process"
+    )
+    event_stream_max_length: int = Field(
+        default=250_000, ge=1, description="events that each stream keeps, about; the oldest leave first"
+    )
     max_header_bytes: int = Field(
         default=32 * 1024, ge=1024, description="largest accepted headers of a request, names and values together"
     )
@@ -189,6 +218,15 @@ class Settings(BaseSettings):
         """Every secret that is set, for whoever keeps them out of sight."""
         values = (getattr(self, name) for name, field in type(self).model_fields.items() if is_secret(field))
         return [value.get_secret_value() for value in values if value is not None]
+
+    @property
+    def history_limits(self) -> HistoryLimits:
+        """How much of a user is kept, and for how long."""
+        return HistoryLimits(
+            seen_cap=self.seen_cap,
+            history_ttl_seconds=self.history_ttl_seconds,
+            seen_ttl_seconds=self.seen_ttl_seconds,
+        )
 
     @property
     def redis_kind(self) -> Literal["embedded", "external"]:

@@ -10,6 +10,7 @@ from service.schemas.fields import (
     MAX_CANDIDATES,
     MAX_CATEGORIES,
     MAX_DEADLINE_MS,
+    MAX_EVENTS,
     MAX_EXCLUDED,
     MAX_HISTORY,
 )
@@ -23,6 +24,7 @@ class Limits(BaseModel):
     max_exclude_items: int = MAX_EXCLUDED
     max_candidates: int = MAX_CANDIDATES
     max_categories: int = MAX_CATEGORIES
+    max_events: int = MAX_EVENTS
     max_id_length: int = MAX_ID_LENGTH
     max_batch_requests: int = MAX_BATCH_REQUESTS
     max_deadline_ms: int = MAX_DEADLINE_MS

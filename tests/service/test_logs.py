@@ -149,5 +149,5 @@ def test_the_log_of_an_outage_names_no_user(
 ) -> None:
     client_of_redis.set(keys.history("anna-the-user"), "no list")
     assert own_service.post("/recommend", json={"user_id": "anna-the-user"}).json()["degraded"] is True
-    assert any("histories cannot be read" in line["message"] for line in lines.written)
+    assert any("cannot be read: ResponseError" in line["message"] for line in lines.written)
     assert "anna-the-user" not in json.dumps(lines.written)

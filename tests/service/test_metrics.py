@@ -81,11 +81,39 @@ def test_answers_are_counted_by_what_they_were(asked: tuple[httpx.Client, Sample
     assert value(samples, "catalogue_coverage_ratio", release="v1") == pytest.approx(5 / 12)  # 4, 6, 3, 7 and 11
 
 
-def test_stages_are_timed(asked: tuple[httpx.Client, Samples]) -> None:
+def test_stages_and_runs_of_the_decoder_are_told(asked: tuple[httpx.Client, Samples]) -> None:
     _, samples = asked
-    counts = {name: value(samples, "stage_duration_seconds_count", stage=name) for name in ("prepare", "resolve")}
-    assert counts == {"prepare": 3, "resolve": 3}
-    assert value(samples, "stage_duration_seconds_count", stage="decode") == 2
+    for stage, count in {"histories": 3, "prepare": 3, "decode": 2, "resolve": 3}.items():
+        assert value(samples, "stage_duration_seconds_count", stage=stage) == count
+    assert value(samples, "queue_wait_seconds_count") == 2
+    assert (value(samples, "batch_size_count"), value(samples, "batch_size_sum")) == (2, 2)
+    assert value(samples, "batch_padding_ratio_sum") == 0
+    assert value(samples, "queue_depth") == 0
+    assert value(samples, "queue_wait_limit_seconds") == pytest.approx(0.6)  # of a deadline of 1 s
+
+
+def test_a_batch_is_answers_and_one_request(own_service: httpx.Client) -> None:
+    requests = [{"history": ["item-05"], "n": 1}, {"history": ["item-05", "item-06"], "n": 1}, {"user_id": "nobody"}]
+    assert own_service.post("/recommend/batch", json={"requests": requests}).status_code == 200
+    samples = scrape(own_service)
+    assert value(samples, "requests_total", route="/recommend/batch", status="200") == 1
+    assert value(samples, "answers_total", release="v1", source="model") == 2
+    assert value(samples, "stage_duration_seconds_count", stage="resolve") == 3
+
+
+def test_events_and_histories_are_counted_and_no_user_is_in_a_route(own_service: httpx.Client) -> None:
+    event = {"user_id": "anna", "item_id": "item-05", "event_id": "once"}
+    for _ in range(2):
+        assert own_service.post("/events", json={"events": [event]}).status_code == 200
+    assert own_service.get("/users/anna/history").status_code == 200
+    assert own_service.post("/recommend", json={"user_id": "nobody"}).status_code == 200
+    samples = scrape(own_service)
+    assert value(samples, "events_total", result="accepted") == 1
+    assert value(samples, "events_total", result="duplicate") == 1
+    assert value(samples, "unknown_users_total") == 1
+    assert value(samples, "redis_errors_total", op="read_history") == 0
+    assert value(samples, "redis_errors_total", op="write") == 0
+    assert value(samples, "requests_total", route="/users/{user_id:path}/history", status="200") == 1
 
 
 def test_the_release_in_memory_is_told(asked: tuple[httpx.Client, Samples]) -> None:
