@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from offline import progress
+from offline import progress, release_jobs
 from offline.errors import BadInputError
-from service.contract.redis_keys import RedisKeys
+from offline.options import Data, Home, Namespace, RecipeName, RedisUrl, Run, Seed
 from service.contract.redis_server import DEFAULT_HOME, stop_server
-from service.contract.release_store import ReleaseMissingError, ReleaseStore
 
 cli = typer.Typer(
     name="python -m offline",
@@ -22,27 +21,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Data = Annotated[Path, typer.Option("--data", help="Dataset folder (interactions.parquet, items.parquet, features/).")]
-Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, ONNX, metrics.")]
-Home = Annotated[
-    Path, typer.Option("--home", envvar="MMGREC_HOME", help="Folder of the private Redis; unused with --redis-url.")
-]
-RedisUrl = Annotated[
-    str | None,
-    typer.Option("--redis-url", envvar="MMGREC_REDIS_URL", help="Redis to use instead of the private server."),
-]
-Namespace = Annotated[
-    str, typer.Option("--namespace", envvar="MMGREC_NAMESPACE", help="Prefix of every Redis key; one per catalogue.")
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of splits, weights and sampling.")]
-RecipeName = Annotated[
-    Literal["tiny", "standard", "paper"],
-    typer.Option(
-        "--recipe",
-        help="tiny: small sizes, a minute. standard: sizes follow the data, minutes. paper: MMGRec as published.",
-    ),
-]
 
 
 @cli.command()
@@ -156,52 +134,8 @@ def export(
     _print(export_run(dataset, folder, precision))
 
 
-@cli.command()
-def publish(run: Run, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
-    """Publish a finished run as a release and activate it. Prints the version as JSON."""
-    from offline.publish import publish as publish_run
-    from offline.redis_connection import connect, job_lock, named_errors
-    from offline.run_folder import RunFolder
-
-    folder = RunFolder(run)
-    folder.require("metrics")
-    keys, client = _keys(namespace), connect(redis_url, home)
-    with named_errors(keys), job_lock(client, keys, "publish"):
-        _print({"version": publish_run(folder, ReleaseStore(client, keys))})
-
-
-@cli.command()
-def releases(home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec") -> None:
-    """List the releases of a namespace, newest last, and which one is active. Prints JSON."""
-    from offline.redis_connection import connect, named_errors
-
-    keys = _keys(namespace)
-    store = ReleaseStore(connect(redis_url, home), keys)
-    with named_errors(keys):
-        active = store.active_version()
-        listed = [{**_describe(store, version), "active": version == active} for version in store.versions()]
-    _print({"releases": listed})
-
-
-@cli.command()
-def rollback(
-    version: Annotated[str, typer.Argument(help="Version to serve again; default: the parent of the active one.")] = "",
-    home: Home = DEFAULT_HOME,
-    redis_url: RedisUrl = None,
-    namespace: Namespace = "mmgrec",
-) -> None:
-    """Serve an earlier release again: one pointer, no data is written. Prints the version as JSON."""
-    from offline.redis_connection import connect, job_lock, named_errors
-
-    keys, client = _keys(namespace), connect(redis_url, home)
-    store = ReleaseStore(client, keys)
-    with named_errors(keys), job_lock(client, keys, "publish"):
-        try:
-            target = version or store.parent_of_active()
-            store.activate(target)
-        except (ReleaseMissingError, ValueError) as error:
-            raise BadInputError(str(error)) from error
-    _print({"version": target})
+for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
+    cli.command()(job)
 
 
 @cli.command("load-histories")
@@ -211,10 +145,10 @@ def load_histories(
     """Write a dataset's histories into Redis for the service. Replaces those of the dataset's users. Prints JSON."""
     from offline.dataset import load_dataset
     from offline.load_histories import load_histories as load_all
-    from offline.redis_connection import connect, job_lock, named_errors
+    from offline.redis_connection import connect, job_lock, named_errors, namespace_keys
 
     dataset = load_dataset(data)
-    keys, client = _keys(namespace), connect(redis_url, home)
+    keys, client = namespace_keys(namespace), connect(redis_url, home)
     with named_errors(keys), job_lock(client, keys, "load-histories"):
         _print({"users": load_all(dataset, client, keys)})
 
@@ -248,20 +182,6 @@ def demo(
     run_demo(data, check=check, port=port, home=home, redis_url=redis_url, seed=seed, recipe=recipe)
 
 
-def _describe(store: ReleaseStore, version: str) -> dict[str, Any]:
-    """One line of the list of releases; one that this version cannot read is listed with what is wrong."""
-    try:
-        manifest = store.read_manifest(version)
-    except ValueError as error:
-        return {"version": version, "problem": str(error)}
-    return {
-        "version": version,
-        "created": manifest.created,
-        "dataset": manifest.dataset,
-        "recall@20": manifest.metrics.get("recall@20"),
-    }
-
-
 def _require_writable(path: Path) -> None:
     """Refuse a file that cannot be written, before the work that fills it."""
     try:
@@ -276,13 +196,6 @@ def _require_writable(path: Path) -> None:
         raise BadInputError(
             f"--predictions {path} cannot be written ({error}); give the path of a parquet file"
         ) from error
-
-
-def _keys(namespace: str) -> RedisKeys:
-    try:
-        return RedisKeys(namespace)
-    except ValueError as error:
-        raise BadInputError(str(error)) from error
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -83,7 +83,10 @@ def export_decoder(
             verbose=False,
         )
     assert program is not None
-    return set_dense_weight(bytes(program.model_proto.SerializeToString()), dense_weight)
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # traces with paths of this machine, nine tenths of a small file
+    return set_dense_weight(bytes(model.SerializeToString()), dense_weight)
 
 
 def set_dense_weight(decoder: bytes, dense_weight: float) -> bytes:

@@ -1,6 +1,7 @@
 """Publish a run as a release: verify, write everything under a new version, read it back, then flip one pointer."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +16,26 @@ from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder
 from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest
+from service.contract.redis_keys import MAIN_ARM
 from service.contract.release_store import ReleaseStore
 
 
-def publish(run: RunFolder, store: ReleaseStore) -> str:
+def publish(
+    run: RunFolder,
+    store: ReleaseStore,
+    *,
+    arm: str = MAIN_ARM,
+    share: float = 1.0,
+    before_flip: Callable[[], None] = lambda: None,
+) -> str:
     """Publish a finished run and activate it; returns the version.
+
+    Args:
+        run: finished.
+        store: where to.
+        arm: that is to serve it.
+        share: of the users, for a canary.
+        before_flip: called when everything is written and before anybody sees it; may raise.
 
     Raises:
         BadInputError: the run is not finished or damaged.
@@ -47,9 +63,11 @@ def publish(run: RunFolder, store: ReleaseStore) -> str:
         metrics={name: float(value) for name, value in run.read_json("metrics.json").items()},
         gate=gate,
         graph_rqvae_config=run.read_json("graph_rqvae.json"),
+        blobs=store.blobs,
     )
     store.write_manifest(manifest)
-    store.activate(version)
+    before_flip()
+    store.activate(version, arm, share)
     return version
 
 

@@ -1,17 +1,21 @@
 """The Redis of the jobs: the one named by `MMGREC_REDIS_URL`, else the private server of a home folder."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
 from redis.exceptions import LockError
+from redis.lock import Lock
 
-from offline.errors import JobError, LockedError
+from offline.errors import BadInputError, JobError, LockedError
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import RedisServerError, ensure_server
 
-LOCK_SECONDS = 600
+LOCK_SECONDS = 60
+"""How long a lock outlives a job that died; a living one renews it."""
+
 CURE = "start it, correct MMGREC_REDIS_URL (--redis-url), or unset it to use the private server"
 
 
@@ -37,6 +41,18 @@ def connect(redis_url: str | None, home: Path) -> redis.Redis:
     return client
 
 
+def namespace_keys(namespace: str) -> RedisKeys:
+    """The keys of a namespace.
+
+    Raises:
+        BadInputError: that is no namespace.
+    """
+    try:
+        return RedisKeys(namespace)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+
+
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
     scheme, _, rest = url.partition("://")
@@ -59,21 +75,53 @@ def named_errors(keys: RedisKeys) -> Iterator[None]:
         raise JobError(f"Redis refused a command in namespace {keys.namespace} ({error}); {cure}") from error
 
 
+class Lease:
+    """A held lock, renewed by a thread for as long as the job lives."""
+
+    def __init__(self, lock: Lock, job: str, keys: RedisKeys) -> None:
+        self._lock = lock
+        self._what = f"{job} in namespace {keys.namespace}"
+        self._ended = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._renewing.start()
+
+    def require(self) -> None:
+        """To be asked before what must not be done by two at once.
+
+        Raises:
+            LockedError: the lease ended (this process was stopped, or Redis away, for longer than it lasts).
+        """
+        if not self._lock.owned():
+            raise LockedError(f"the lock of {self._what} was lost, and another job may run: start it again")
+
+    def end(self) -> None:
+        """Stop renewing, and give the lock back."""
+        self._ended.set()
+        self._renewing.join()
+        with suppress(LockError):  # it had ended; what was written is content-addressed and harmless
+            self._lock.release()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(LOCK_SECONDS / 3):
+            with suppress(redis.RedisError):  # the next one may succeed; `require` says if not
+                self._lock.reacquire()
+
+
 @contextmanager
-def job_lock(client: redis.Redis, keys: RedisKeys, job: str) -> Iterator[None]:
+def job_lock(client: redis.Redis, keys: RedisKeys, job: str) -> Iterator[Lease]:
     """One writer per namespace, with a lease that ends by itself if the job dies.
 
     Raises:
         LockedError: another process holds the lock.
     """
-    lock = client.lock(keys.lock(job), timeout=LOCK_SECONDS, blocking=False)
+    lock = client.lock(keys.lock(job), timeout=LOCK_SECONDS, blocking=False, thread_local=False)
     if not lock.acquire():
         raise LockedError(
             f"another {job} runs in namespace {keys.namespace}; wait for it (its lock ends after at most "
             f"{LOCK_SECONDS} seconds if it died)"
         )
+    lease = Lease(lock, job, keys)
     try:
-        yield
+        yield lease
     finally:
-        with suppress(LockError):  # the lease had ended; what was written is content-addressed and harmless
-            lock.release()
+        lease.end()

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from service.batching import DeadlineError, OverloadedError
-from service.contract.release_store import ReleaseMissingError
 from service.disconnect import ClientGoneError
 from service.prepare import RequestLimitError
 from service.redis_connection import RedisUnavailableError
+from service.release_admin import RollbackRefusedError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
 from service.resolve import UnknownItemError
@@ -44,7 +44,7 @@ DRAINING = Kind(503, "unavailable", "draining", retryable=True)
 _DOMAIN: dict[type[Exception], Kind] = {
     NotReadyError: Kind(503, "unavailable", "not_ready", retryable=True),  # its own reason replaces the code
     RequestLimitError: Kind(422, "invalid_request", "limit_exceeded"),
-    ReleaseMissingError: Kind(409, "invalid_request", "no_earlier_release"),
+    RollbackRefusedError: Kind(409, "invalid_request", "rollback_refused"),
     RedisUnavailableError: Kind(503, "unavailable", "redis_unavailable", retryable=True),
     UnknownItemError: Kind(404, "invalid_request", "unknown_item"),
     OverloadedError: OVERLOADED,

@@ -66,7 +66,12 @@ class RedisConnection:
         if url != self._url or self._blocking is None:
             self._connect(url)
         assert self._blocking is not None
-        return ReleaseStore(self._blocking, self.keys)
+        return ReleaseStore(
+            self._blocking,
+            self.keys,
+            blobs_url=self._settings.blobs_url,
+            verification_keys=self._settings.accepted_keys,
+        )
 
     @contextmanager
     def reached(self) -> Iterator[ReleaseStore]:

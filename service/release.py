@@ -10,8 +10,9 @@ import redis
 
 from service.category_filter import CategoryIndex
 from service.constraints import ItemFilter
+from service.contract.blob_folder import BlobsUnreachableError
 from service.contract.item_table import ItemTable
-from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY, Manifest, ModelSettings
+from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest, ModelSettings
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
 from service.contract.trie import Trie
 from service.decoder import BeamDecoder, Decoded
@@ -114,13 +115,14 @@ def load_release(
     Raises:
         BrokenReleaseError: there is no such release, or it is not fit to be served.
         redis.RedisError: Redis cannot be reached.
+        BlobsUnreachableError: the place of its blobs cannot be reached.
     """
     try:
         manifest = store.read_manifest(version)
         release = _assemble(store, manifest, settings, decoder_factory)
         for beam_width in release.beam_widths:
             _check_decoder(release, beam_width)
-    except (redis.RedisError, OSError):
+    except (redis.RedisError, OSError, BlobsUnreachableError):
         raise
     except (ReleaseMissingError, DecoderError, ValueError) as error:
         raise BrokenReleaseError(version, str(error)) from error
@@ -130,9 +132,13 @@ def load_release(
 
 
 def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decoder_factory: DecoderFactory) -> Release:
-    trie = Trie.from_arrays(store.read_arrays(manifest, "trie."), manifest.model.space)
-    items = ItemTable.from_arrays(store.read_arrays(manifest, "items."))
-    vectors = store.read_array(manifest, ITEM_VECTORS_ARRAY)
+    names = (manifest.arrays.keys() | {DECODER_ARRAY, ITEM_VECTORS_ARRAY}) - {
+        GRAPH_RQVAE_ARRAY
+    }  # that one is offline's
+    arrays = store.read_named(manifest, sorted(names))
+    trie = Trie.from_arrays(arrays, manifest.model.space)
+    items = ItemTable.from_arrays(arrays)
+    vectors = arrays[ITEM_VECTORS_ARRAY]
     expected = (trie.num_items, manifest.model.vector_dim)
     if len(items) != trie.num_items or vectors.shape != expected:
         raise ValueError(
@@ -142,7 +148,7 @@ def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decod
     if not manifest.model.beam_widths:
         raise ValueError("beam_widths is empty; at least one beam width is needed")
     decoder = decoder_factory(
-        store.read_array(manifest, DECODER_ARRAY).tobytes(),
+        arrays[DECODER_ARRAY].tobytes(),
         trie=trie,
         item_vectors=vectors.astype(np.float32, copy=False),
         settings=manifest.model,
@@ -166,15 +172,20 @@ def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decod
 
 
 def _check_decoder(release: Release, beam_width: int) -> None:
-    """Decode two histories and hold the answers against what every answer promises (design, section 4)."""
+    """Decode three histories and hold the answers against what every answer promises (design, section 4).
+
+    None, the most popular item, and as many random ones as the model looks at, which are excluded as well.
+    """
     most_popular = release.popular_rows[:1]
-    none = np.empty(0, np.int64)
-    filters = [ItemFilter(), ItemFilter(excluded=most_popular)]
-    decoded = release.decoder.decode([none, most_popular], filters, beam_width=beam_width)
+    most = min(release.manifest.model.max_history, release.trie.num_items)
+    random = np.random.default_rng(0).choice(release.trie.num_items, most, replace=False)
+    histories = [np.empty(0, np.int64), most_popular, random]
+    filters = [ItemFilter(excluded=rows) for rows in histories]
+    decoded = release.decoder.decode(histories, filters, beam_width=beam_width)
     shapes: dict[str, Any] = {name: array.shape for name, array in decoded._asdict().items()}
-    if set(shapes.values()) != {(2, beam_width)}:
+    if set(shapes.values()) != {(len(histories), beam_width)}:
         raise ValueError(f"self-test with beam width {beam_width}: the decoder returns {shapes}")
-    for row, excluded in enumerate((none, most_popular)):
+    for row, excluded in enumerate(histories):
         live = decoded.leaves[row] >= 0
         leaves = decoded.leaves[row][live]
         legal = min(beam_width, release.trie.num_items - len(excluded))

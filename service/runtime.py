@@ -15,6 +15,7 @@ from service.recommender import Recommender
 from service.redis_connection import RedisConnection
 from service.redis_writes import RedisWrites
 from service.release import DecoderFactory, Release
+from service.release_admin import ReleaseAdmin
 from service.release_watch import ReleaseWatch
 from service.schemas.status import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
 from service.settings import Settings
@@ -35,6 +36,7 @@ class Runtime:
         self._inference = InferenceThread()
         self._watching: asyncio.Task[None] | None = None
         self.watch = ReleaseWatch(self._connection, settings, decoder_factory, self._inference)
+        self.releases = ReleaseAdmin(self._connection, self.watch)
         self.histories = Histories(
             self._connection, seen_cap=settings.seen_cap, cache_bytes=settings.history_cache_bytes
         )
@@ -75,9 +77,9 @@ class Runtime:
 
     async def ready(self) -> ReadyResponse:
         """Whether requests are answered. Redis away only degrades: else one outage would take every replica out."""
-        release, problem = self.watch.state
-        reasons: list[str] = [] if problem is None else [problem.reason]
-        message = None if problem is None else problem.message
+        release, problems = self.watch.state.release, self.watch.problems
+        reasons: list[str] = [problem.reason for problem in problems]
+        message = problems[0].message if problems else None
         if release is not None and "redis_unreachable" not in reasons and not await self._connection.is_up():
             reasons.append("redis_unreachable")
             message = message or self._connection.cure
@@ -100,25 +102,6 @@ class Runtime:
         if self.recommender.batcher.run_age_seconds > DEAD_WORKER_SECONDS:
             found.append(("worker_dead", "the decoder does not come back from a run; restart the process"))
         return found
-
-    def published(self) -> tuple[str | None, list[str]]:
-        """Active version and all versions. Blocks; never on the loop.
-
-        Raises:
-            RedisUnavailableError: Redis cannot be reached.
-        """
-        with self._connection.reached() as store:
-            return store.active_version(), store.versions()
-
-    def roll_back(self) -> None:
-        """Make the parent of the active release the active one. Blocks; never on the loop.
-
-        Raises:
-            ReleaseMissingError: there is no parent.
-            RedisUnavailableError: Redis cannot be reached.
-        """
-        with self._connection.reached() as store:
-            store.activate(store.parent_of_active())
 
     def info(self) -> InfoResponse:
         """What this process is and does."""

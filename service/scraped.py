@@ -15,6 +15,9 @@ from service.release import Release
 if TYPE_CHECKING:
     from service.runtime import Runtime
 
+MOST_KEPT = 8
+"""Checksums of releases; two are served at a time."""
+
 
 class RuntimeCollector(Collector):
     """Reads a runtime: queue, release in memory, coverage. Runs on the thread of the scrape."""
@@ -34,14 +37,8 @@ class RuntimeCollector(Collector):
         yield self._coverage()
         yield from self._queue()
         yield from self._redis()
-        release, problem = self._runtime.watch.state
-        degraded = GaugeMetricFamily(
-            PREFIX + "release_problem", "1 while it is so; none while all is well.", labels=["reason"]
-        )
-        if problem is not None:
-            degraded.add_metric([problem.reason], 1)
-        yield degraded
-        if release is not None:
+        yield from self._arms()
+        if (release := self._runtime.watch.state.release) is not None:
             yield from self._release(release)
 
     def _coverage(self) -> Metric:
@@ -82,24 +79,43 @@ class RuntimeCollector(Collector):
             told.add_metric([result], count)
         yield told
 
+    def _arms(self) -> Iterator[Metric]:
+        told = "1 while it is so; absent while all is well."
+        problems = GaugeMetricFamily(PREFIX + "release_problem", told, labels=["arm", "reason"])
+        info = InfoMetricFamily(PREFIX + "release", "What the users of an arm are answered from.", labels=["arm"])
+        shares = GaugeMetricFamily(PREFIX + "release_share", "Share of the users that an arm gets.", labels=["arm"])
+        loaded = GaugeMetricFamily(
+            PREFIX + "release_loaded_timestamp_seconds", "When it came into memory.", labels=["arm"]
+        )
+        for name, arm in self._runtime.watch.arms.items():
+            if arm.problem is not None:
+                problems.add_metric([name, arm.problem.reason], 1)
+            if arm.release is not None:
+                info.add_metric([name], {"version": arm.release.version, "checksum": self._checksum(arm.release)})
+                shares.add_metric([name], arm.share)
+                loaded.add_metric([name], arm.loaded_at or 0.0)
+        reloads = CounterMetricFamily(PREFIX + "release_reloads", "Releases that came to be loaded.", labels=["result"])
+        for result, count in self._runtime.watch.reloads.items():
+            reloads.add_metric([result], count)
+        yield from (problems, info, shares, loaded, reloads)
+
     def _release(self, release: Release) -> Iterator[Metric]:
-        version, manifest = release.version, release.manifest
-        info = InfoMetricFamily(PREFIX + "release", "The release in memory.")
-        info.add_metric([], {"version": version, "checksum": self._checksum(release)})
-        yield info
+        """The main one."""
         provider = InfoMetricFamily(PREFIX + "execution_provider", "What really runs the decoder.")
         provider.add_metric([], {"provider": release.decoder.provider})
         yield provider
-        created = datetime.fromisoformat(manifest.created).timestamp()
+        created = datetime.fromisoformat(release.manifest.created).timestamp()
         yield _gauge("release_created_timestamp_seconds", "When the release was made.", created)
         yield _gauge("release_age_seconds", "Since the release was made.", time.time() - created)
         yield _gauge("trie_items", "Items of the release.", len(release.items))
         yield _gauge("trie_bytes", "Memory of the trie.", sum(array.nbytes for array in release.trie.arrays().values()))
 
     def _checksum(self, release: Release) -> str:
-        """Of the manifest, which holds those of everything else; kept, for it is hashed once a scrape otherwise."""
+        """Of the manifest, which holds those of everything else; kept, else it would be made at every scrape."""
         if release.version not in self._checksums:
-            self._checksums = {release.version: hashlib.sha256(release.manifest.to_json().encode()).hexdigest()[:16]}
+            if len(self._checksums) > MOST_KEPT:
+                self._checksums.clear()
+            self._checksums[release.version] = hashlib.sha256(release.manifest.to_json().encode()).hexdigest()[:16]
         return self._checksums[release.version]
 
 

@@ -11,15 +11,17 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.constraints import DEFAULT_TABLE_BYTES
+from service.contract.blob_location import REDIS, normal_location
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, Duplicates, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
+from service.contract.signatures import split_keys
 from service.device import Device
 from service.history_cache import DEFAULT_CACHE_BYTES
 from service.secret_files import FILE_SUFFIX, SecretFileError, SecretFiles, file_options, is_secret, read_secret
 
 PREFIX = "MMGREC_"
-JOB_VARIABLES = frozenset({"MMGREC_DATA"})
+JOB_VARIABLES = frozenset({"MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE"})
 """Variables of the jobs and the tests: they may stand in the same environment, the service does not read them."""
 
 _MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
@@ -85,6 +87,14 @@ class Settings(BaseSettings):
         default=256 * 2**20, ge=0, description="memory of counted category filters; at least one is always kept"
     )
     release_poll_seconds: Seconds = Field(default=2.0, description="how often to look for a new active release")
+    blobs_url: str = Field(
+        default=REDIS,
+        description="where the chunks of releases may be read from beside Redis: a folder or a URL such as s3://bucket/x",
+    )
+    verification_keys: SecretStr | None = Field(
+        default=None,
+        description="keys, with commas between, of which one must have signed a release; without any, all are taken",
+    )
     max_n: int = Field(default=100, ge=1, le=10_000, description="most items that one request may ask for")
     redis_timeout_seconds: Seconds = Field(default=0.25, description="limit for one answer of Redis to a request")
     redis_connect_timeout_seconds: Seconds = Field(default=0.25, description="limit for connecting to Redis")
@@ -217,7 +227,8 @@ class Settings(BaseSettings):
     def secrets(self) -> list[str]:
         """Every secret that is set, for whoever keeps them out of sight."""
         values = (getattr(self, name) for name, field in type(self).model_fields.items() if is_secret(field))
-        return [value.get_secret_value() for value in values if value is not None]
+        found = [value.get_secret_value() for value in values if value is not None]
+        return [*found, self.blobs_url] if "@" in self.blobs_url else found
 
     @property
     def history_limits(self) -> HistoryLimits:
@@ -227,6 +238,23 @@ class Settings(BaseSettings):
             history_ttl_seconds=self.history_ttl_seconds,
             seen_ttl_seconds=self.seen_ttl_seconds,
         )
+
+    @field_validator("blobs_url")
+    @classmethod
+    def _usable_blobs_url(cls, url: str) -> str:
+        return normal_location(url)
+
+    @field_validator("verification_keys")
+    @classmethod
+    def _usable_verification_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            split_keys(keys.get_secret_value())
+        return keys
+
+    @property
+    def accepted_keys(self) -> tuple[bytes, ...]:
+        """Keys of which one must have signed a release; empty where nothing need be signed."""
+        return () if self.verification_keys is None else split_keys(self.verification_keys.get_secret_value())
 
     @property
     def redis_kind(self) -> Literal["embedded", "external"]:
@@ -262,6 +290,6 @@ def _in_words(problem: Any) -> str:
     name = str(problem["loc"][0])
     field = Settings.model_fields.get(name)
     # A secret is never shown, and neither is what may be one that stands in the wrong place.
-    hidden = field is None or is_secret(field) or name == "otel_endpoint"
+    hidden = field is None or is_secret(field) or name in ("otel_endpoint", "blobs_url")
     value = "" if hidden else f"={problem['input']!r}"
     return f"{PREFIX}{name.upper()}{value}: {reason}"

@@ -1,14 +1,21 @@
 """The manifest of a release: what it holds, how to decode with it, and how good it is (design, section 3)."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from service.contract.blob_location import REDIS
 from service.contract.blobs import ArraySpec
 from service.contract.rec_id import RecIdSpace
+from service.contract.signatures import require_signature, signature_of
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""Written. Since 2: where the blobs are, a signature, and no second sha256 of an array as a whole."""
+
+READ_VERSIONS = (2, FORMAT_VERSION)
+"""Read: this format and the previous one; `tests/fixtures` keeps a release of each."""
+
 DECODER_ARRAY = "decoder.onnx"
 GRAPH_RQVAE_ARRAY = "graph_rqvae.safetensors"
 ITEM_VECTORS_ARRAY = "item_vectors"
@@ -53,7 +60,22 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """One immutable, versioned release."""
+    """One immutable, versioned release.
+
+    Attributes:
+        version: begins with the time of publishing, so that versions sort by age.
+        created: the same in ISO 8601.
+        parent: the main arm's version when it was published: where a rollback goes.
+        dataset: name of the dataset.
+        model: what the decoder must be told.
+        arrays: what it is made of, by name.
+        metrics: quality on the test split.
+        gate: verdict of the gate.
+        graph_rqvae_config: of the module in `GRAPH_RQVAE_ARRAY`.
+        blobs: where its chunks are: "redis", or a URL (service.contract.blob_location).
+        signature: see service.contract.signatures; None when nobody signed it.
+        format_version: of this manifest; one that was read keeps its own.
+    """
 
     version: str
     created: str
@@ -64,6 +86,7 @@ class Manifest:
     metrics: dict[str, float]
     gate: dict[str, Any]
     graph_rqvae_config: dict[str, Any] = field(default_factory=dict)
+    blobs: str = REDIS
     signature: str | None = None
     format_version: int = FORMAT_VERSION
 
@@ -71,31 +94,42 @@ class Manifest:
         """The manifest as it stands in Redis."""
         return json.dumps(asdict(self), sort_keys=True)
 
+    def signed(self, key: bytes) -> "Manifest":
+        """The same manifest with its signature."""
+        return replace(self, signature=signature_of(json.loads(self.to_json()), key))
+
     @staticmethod
-    def from_json(text: str | bytes) -> "Manifest":
-        """Read a manifest.
+    def from_json(text: str | bytes, verification_keys: Sequence[bytes] = ()) -> "Manifest":
+        """Read a manifest; where there are keys, one of them must have signed it.
 
         Raises:
+            SignatureError: it is not signed as it must be.
             ValueError: no JSON object, another format version, or missing or unknown fields.
         """
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"the manifest is not JSON ({error}); publish the run again") from error
-        found = raw.get("format_version") if isinstance(raw, Mapping) else None
-        if found != FORMAT_VERSION:
+        if not isinstance(raw, dict):
+            raw = {}
+        if verification_keys:
+            require_signature(raw, verification_keys)
+        found = raw.get("format_version")
+        if found not in READ_VERSIONS:
             raise ValueError(
-                f"the release has format_version {found}; this service reads {FORMAT_VERSION}: "
+                f"the release has format_version {found}; this service reads {' and '.join(map(str, READ_VERSIONS))}: "
                 "publish the run again with the offline jobs of the service's own version"
             )
         try:
-            arrays = {name: _array_spec(spec) for name, spec in raw.pop("arrays").items()}
+            arrays = {name: _array_spec(spec, found) for name, spec in raw.pop("arrays").items()}
             return Manifest(model=ModelSettings.from_dict(raw.pop("model")), arrays=arrays, **raw)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the manifest lacks a field or has one too many: {error}; publish again") from error
 
 
-def _array_spec(raw: dict[str, Any]) -> ArraySpec:
+def _array_spec(raw: dict[str, Any], format_version: int) -> ArraySpec:
+    if format_version == 2:
+        del raw["sha256"]  # of the whole array: it says nothing beyond the chunks
     return ArraySpec(**_with_tuples(raw, ("shape", "chunks")))
 
 

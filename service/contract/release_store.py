@@ -1,45 +1,80 @@
-"""How a release is laid into Redis and read back: written and verified under a new version, then one pointer flips.
+"""How a release is laid down and read back: written and verified under a new version, then one pointer flips.
 
-Takes any client with the Redis commands below (redis-py's `Redis`), so that the contract itself needs no package.
+Manifests and pointers are in Redis, chunks where the manifest says (service.contract.blob_store). Takes any client with
+the Redis commands below (redis-py's `Redis`), so that the contract itself needs no package.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from service.contract.blobs import ArraySpec, chunk_addresses, cut_array, join_array
+from service.contract.arm_pointers import ArmPointers, RedisPointers, ReleaseMissingError
+from service.contract.arms import ArmPointer
+from service.contract.blob_location import normal_location, require_allowed
+from service.contract.blob_store import BlobStore, RedisStrings, open_blobs
+from service.contract.blobs import (
+    ArraySpec,
+    ChunkAddress,
+    CorruptBlobError,
+    cut_array,
+    in_parallel,
+    read_arrays,
+    verified,
+    verify_arrays,
+)
 from service.contract.manifest import Manifest
 from service.contract.redis_keys import MAIN_ARM, RedisKeys
 
-
-class RedisClient(Protocol):
-    """The few commands that a release needs; values are bytes (`decode_responses=False`)."""
-
-    def get(self, name: str) -> Any: ...  # noqa: D102
-    def set(self, name: str, value: Any, *, nx: bool = False) -> Any: ...  # noqa: D102
-    def hget(self, name: str, key: str) -> Any: ...  # noqa: D102
-    def hset(self, name: str, key: str, value: str) -> Any: ...  # noqa: D102
-    def publish(self, channel: str, message: str) -> Any: ...  # noqa: D102
-    def scan_iter(self, match: str) -> Any: ...  # noqa: D102
+__all__ = ["ReleaseMissingError", "ReleaseStore"]
 
 
-class ReleaseMissingError(LookupError):
-    """No release is published, or the one asked for does not exist. The message says what to run."""
+class RedisClient(RedisStrings, RedisPointers, Protocol):
+    """The few commands that a release needs; values are bytes (`decode_responses=False`). Safe for several threads."""
+
+    def set(self, name: str, value: Any, *, nx: bool = False) -> Any: ...
+    def scan_iter(self, match: str) -> Any: ...
 
 
 class ReleaseStore:
-    """Releases of one namespace."""
+    """Releases of one namespace; `arms` has the pointers, `blobs` says where chunks are written.
 
-    def __init__(self, client: RedisClient, keys: RedisKeys) -> None:
+    Args:
+        client: of the Redis that holds them.
+        keys: of the namespace.
+        blobs_url: where chunks are written, and the only place beside Redis where they are read from (blob_location).
+        signing_key: signs what is written; None leaves it unsigned.
+        verification_keys: one of these must have signed what is read; without any, everything is read.
+
+    Raises:
+        BlobLocationError: `blobs_url` cannot be used.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        keys: RedisKeys,
+        *,
+        blobs_url: str = "",
+        signing_key: bytes | None = None,
+        verification_keys: Sequence[bytes] = (),
+    ) -> None:
         self._client = client
         self._keys = keys
+        self._signing_key = signing_key
+        self._verification_keys = verification_keys
+        self.arms = ArmPointers(client, keys)
+        self._stores: dict[str, BlobStore] = {}
+        self.blobs = normal_location(blobs_url)
 
-    def active_version(self, arm: str = MAIN_ARM) -> str | None:
-        """Version that an arm serves, None when nothing is published."""
-        raw = self._client.hget(self._keys.active, arm)
-        return None if raw is None else str(json.loads(raw)["version"])
+    def active_version(self) -> str | None:
+        """Version that the main arm serves, None when nothing is published.
+
+        Raises:
+            ValueError: the pointer cannot be read.
+        """
+        text = self.arms.texts().get(MAIN_ARM)
+        return None if text is None else ArmPointer.from_json(MAIN_ARM, text).version
 
     def versions(self) -> list[str]:
         """All versions of the namespace, oldest first (a version begins with its time)."""
@@ -48,7 +83,7 @@ class ReleaseStore:
         return sorted(bytes(key).decode()[len(prefix) :] for key in keys)
 
     def parent_of_active(self) -> str:
-        """Version that the active release was published over.
+        """Version that the main arm's release was published over.
 
         Raises:
             ReleaseMissingError: nothing is published, or the active release is the first.
@@ -67,65 +102,140 @@ class ReleaseStore:
 
         Raises:
             ReleaseMissingError: there is no such version.
-            ValueError: the manifest cannot be read.
+            SignatureError: it is not signed as it must be.
+            ValueError: the manifest cannot be read, or is that of another version.
         """
         raw = self._client.get(self._keys.release(version))
         if raw is None:
             raise ReleaseMissingError(
                 f"release {version} is not in namespace {self._keys.namespace}; see what is: python -m offline releases"
             )
-        return Manifest.from_json(raw)
+        manifest = Manifest.from_json(raw, self._verification_keys)
+        if manifest.version != version:
+            raise ValueError(f"under {version} lies the manifest of {manifest.version}; publish the run again")
+        return manifest
 
     def read_array(self, manifest: Manifest, name: str) -> npt.NDArray[Any]:
-        """One array of a release, every byte verified.
+        """One array of a release; see `read_named`."""
+        return self.read_named(manifest, [name])[name]
+
+    def read_arrays(self, manifest: Manifest, prefix: str) -> dict[str, npt.NDArray[Any]]:
+        """All arrays whose name starts with a prefix, such as "trie."; see `read_named`."""
+        return self.read_named(manifest, [name for name in manifest.arrays if name.startswith(prefix)])
+
+    def read_named(self, manifest: Manifest, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+        """Some arrays of a release together, which is faster than one by one; every byte is verified.
 
         Raises:
             CorruptBlobError: bytes are missing or wrong.
+            BlobLocationError: the manifest names a place that is not allowed here.
+            BlobsUnreachableError: the place cannot be read.
             ValueError: the release has no such array.
         """
-        spec = manifest.arrays.get(name)
-        if spec is None:
-            raise ValueError(f"release {manifest.version} has no array {name}; publish the run again")
-        return join_array(name, spec, [self._client.get(self._keys.blob(*at)) for at in chunk_addresses(spec)])
+        specs: dict[str, ArraySpec] = {}
+        for name in names:
+            if name not in manifest.arrays:
+                raise ValueError(f"release {manifest.version} has no array {name}; publish the run again")
+            specs[name] = manifest.arrays[name]
+        return read_arrays(specs, self._blobs_of(manifest).read)
 
-    def read_arrays(self, manifest: Manifest, prefix: str) -> dict[str, npt.NDArray[Any]]:
-        """All arrays whose name starts with a prefix, such as "trie."."""
-        return {name: self.read_array(manifest, name) for name in manifest.arrays if name.startswith(prefix)}
+    def verify(self, version: str) -> None:
+        """Read all of a release, so that no pointer is flipped to one that cannot be loaded.
+
+        Raises:
+            ReleaseMissingError: there is no such version.
+            ValueError: its manifest or its bytes are not what they must be (also as from `read_named`).
+        """
+        manifest = self.read_manifest(version)
+        verify_arrays(manifest.arrays, self._blobs_of(manifest).read)
 
     def write_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, ArraySpec]:
         """Write what is not there yet, read everything back, and return what the manifest has to say of it.
 
         Raises:
+            NoRoomError: it does not fit; nothing was written.
             CorruptBlobError: what was read back differs from what was written.
+            BlobsUnreachableError: the place of the blobs cannot be used.
         """
         specs: dict[str, ArraySpec] = {}
+        names: dict[ChunkAddress, str] = {}
+        pieces: dict[ChunkAddress, memoryview] = {}
         for name, array in arrays.items():
-            spec, pieces = cut_array(array)
-            for address, piece in zip(chunk_addresses(spec), pieces, strict=True):
-                key = self._keys.blob(*address)
-                if self._client.get(key) != piece:  # not there yet, or damaged since: publishing again is the cure
-                    self._client.set(key, piece)
-            join_array(name, spec, [self._client.get(self._keys.blob(*at)) for at in chunk_addresses(spec)])
-            specs[name] = spec
+            specs[name], cut = cut_array(array)
+            for address, piece in zip(specs[name].addresses, cut, strict=True):
+                names[address], pieces[address] = name, piece
+        blobs = self._open(self.blobs)
+        blobs.prepare(pieces)
+
+        def write(address: ChunkAddress) -> None:
+            piece, name = pieces[address], names[address]
+            try:
+                verified(name, address, blobs.read(address), len(piece))
+            except CorruptBlobError:  # not there yet, or damaged since: publishing again is the cure
+                blobs.write(address, piece)
+                verified(name, address, blobs.read(address), len(piece))
+
+        in_parallel(write, pieces)
         return specs
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Store a manifest under its version; a version is never overwritten.
+        """Store a manifest under its version, signed where there is a key; a version is never overwritten.
 
         Raises:
             ValueError: the version exists already.
         """
+        if self._signing_key is not None:
+            manifest = manifest.signed(self._signing_key)
         if not self._client.set(self._keys.release(manifest.version), manifest.to_json(), nx=True):
             raise ValueError(
                 f"release {manifest.version} exists already; a release is immutable, publish a new version"
             )
 
-    def activate(self, version: str, arm: str = MAIN_ARM) -> None:
-        """Flip the one pointer to a version and tell the services.
+    def activate(self, version: str, arm: str = MAIN_ARM, share: float = 1.0) -> None:
+        """Flip the pointer of an arm to a version and tell the services; the other arm keeps its version.
+
+        Args:
+            version: what the arm serves from now on.
+            arm: "main" or "canary".
+            share: of the users, for a canary.
 
         Raises:
-            ReleaseMissingError: there is no such version; the pointer stays.
+            ReleaseMissingError: there is no such version, or no main release beside which it could be a canary.
+            ValueError: the manifest or the share cannot be used. In every case the pointers stay.
         """
         self.read_manifest(version)
-        self._client.hset(self._keys.active, arm, json.dumps({"version": version, "share": 1.0}))
-        self._client.publish(self._keys.releases, version)
+        if arm == MAIN_ARM:
+            self.arms.set_main(version)
+        else:
+            self.arms.set_canary(version, share)
+
+    def rollback(self, arm: str = MAIN_ARM, version: str = "") -> str:
+        """Go back in one call: verify the target, then flip one pointer; gives the version that the arm's users get.
+
+        Args:
+            arm: the main arm goes back to the release that its own was published over; a canary is withdrawn.
+            version: another target than that; a canary keeps its share.
+
+        Raises:
+            ReleaseMissingError: there is nothing to go back to.
+            ValueError: the target cannot be used; the pointers stay.
+        """
+        if arm != MAIN_ARM:
+            main, canary = self.arms.main(), self.arms.canary()
+            if not version:
+                self.arms.withdraw_canary()
+                return main.version
+            self.verify(version)
+            return self.arms.set_canary(version, canary.share)
+        target = version or self.parent_of_active()
+        self.verify(target)
+        return self.arms.set_main(target)
+
+    def _blobs_of(self, manifest: Manifest) -> BlobStore:
+        require_allowed(manifest.blobs, self.blobs)
+        return self._open(manifest.blobs)
+
+    def _open(self, location: str) -> BlobStore:
+        if location not in self._stores:
+            self._stores[location] = open_blobs(location, self._client, self._keys)
+        return self._stores[location]

@@ -35,7 +35,7 @@ async def answer(
     body: RecommendRequest, request: Request, runtime: Runtime, context: RequestContext
 ) -> RecommendResponse:
     """Answer one request for as long as its caller stays, and note what it took."""
-    release = runtime.watch.snapshot()
+    release = runtime.watch.snapshot(body.user_id, body.history)
     context.release = release.version
     work = runtime.recommender.recommend(body, release, request_id=context.request_id, started=context.started)
     found = await unless_gone(request.receive, work)
@@ -47,10 +47,11 @@ async def answer(
 async def recommend_batch(body: BatchRequest, request: Request) -> BatchResponse:
     """Answer several requests in one call: each as `POST /recommend` would, all from the decoder's shared runs."""
     context, runtime = context_of(request.scope), runtime_of(request)
-    release = runtime.watch.snapshot()
-    context.release = release.version
+    releases = [runtime.watch.snapshot(each.user_id, each.history) for each in body.requests]
+    if len({release.version for release in releases}) == 1:
+        context.release = releases[0].version
     context.user_ids.extend(each.user_id for each in body.requests if each.user_id is not None)
-    for index, each in enumerate(body.requests):
+    for index, (each, release) in enumerate(zip(body.requests, releases, strict=True)):
         try:
             runtime.recommender.check(each, release)
         except RequestLimitError as error:
@@ -62,7 +63,7 @@ async def recommend_batch(body: BatchRequest, request: Request) -> BatchResponse
             request_id=each.request_id or f"{context.request_id}.{index}",
             started=context.started,
         )
-        for index, each in enumerate(body.requests)
+        for index, (each, release) in enumerate(zip(body.requests, releases, strict=True))
     ]
     answers = await unless_gone(request.receive, _all(work))
     for found in answers:

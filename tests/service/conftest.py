@@ -121,6 +121,7 @@ def write_release(
         arrays=store.write_arrays(parts),
         metrics={"recall@20": 0.5},
         gate={},
+        blobs=store.blobs,
     )
     store.write_manifest(manifest)
     store.activate(version)

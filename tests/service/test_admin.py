@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -63,47 +64,96 @@ def test_under_another_root_path_an_api_key_opens_no_admin_route(
         assert client.post("/admin/reload", headers={"X-API-Key": KEY}).status_code == 401
 
 
-def test_releases_are_listed(operated: httpx.Client, publish: Any) -> None:
+def arms(main: str | None, reason: str | None = None) -> list[dict[str, Any]]:
+    return [{"arm": "main", "release": main, "share": 1.0, "reason": reason}]
+
+
+def test_releases_are_listed(operated: httpx.Client, publish: Any, store: ReleaseStore) -> None:
     publish("v2")
-    assert operated.get("/admin/releases").json() == {
-        "releases": [
-            {"version": "v1", "active": False, "loaded": True},
-            {"version": "v2", "active": True, "loaded": False},
-        ]
-    }
+    publish("v3")
+    store.activate("v1", "canary", 0.25)
+    assert operated.get("/admin/releases").json()["releases"] == [
+        {"version": "v1", "active_in": ["canary"], "loaded_in": ["main"]},
+        {"version": "v2", "active_in": [], "loaded_in": []},
+        {"version": "v3", "active_in": ["main"], "loaded_in": []},
+    ]
 
 
 def test_a_reload_does_not_wait_for_the_next_look(operated: httpx.Client, publish: Any) -> None:
     publish("v2")
-    assert operated.post("/admin/reload").json() == {"release": "v2", "reasons": []}
-    assert operated.post("/admin/reload").json() == {"release": "v2", "reasons": []}
+    for _ in range(2):
+        assert operated.post("/admin/reload").json() == {"arms": arms("v2")}
     answer = operated.post("/recommend", json={"history": ["item-05"]}, headers={"X-API-Key": KEY})
     assert answer.json()["release"] == "v2"
+    assert operated.get("/admin/releases").json()["arms"] == arms("v2")
 
 
 def test_a_reload_says_what_is_wrong(operated: httpx.Client, client_of_redis: redis.Redis, keys: RedisKeys) -> None:
     client_of_redis.hset(keys.active, "main", "{}")
-    assert operated.post("/admin/reload").json() == {"release": "v1", "reasons": ["broken_release"]}
+    assert operated.post("/admin/reload").json() == {"arms": arms("v1", "broken_release")}
 
 
-def test_a_rollback_serves_the_parent_again(operated: httpx.Client, publish: Any, store: ReleaseStore) -> None:
+@pytest.fixture
+def child(store: ReleaseStore, publish: Any) -> Callable[[], None]:
+    """Publish v3, a child of v1."""
+
+    def publish_child() -> None:
+        publish("v2")
+        store.write_manifest(replace(store.read_manifest("v2"), parent="v1", version="v3"))
+        store.activate("v3")
+
+    return publish_child
+
+
+def test_a_rollback_serves_the_parent_again(
+    operated: httpx.Client, child: Callable[[], None], store: ReleaseStore
+) -> None:
+    child()
+    assert operated.post("/admin/reload").json() == {"arms": arms("v3")}
+    assert operated.post("/admin/rollback").json() == {"arms": arms("v1")}
+    assert store.active_version() == "v1"
+
+
+def test_a_rollback_of_the_canary_withdraws_it(operated: httpx.Client, publish: Any, store: ReleaseStore) -> None:
     publish("v2")
-    with_parent = store.read_manifest("v2").__class__(
-        **{**vars(store.read_manifest("v2")), "parent": "v1", "version": "v3"}
+    store.activate("v1", "canary", 0.25)
+    found = operated.post("/admin/reload").json()["arms"]
+    assert [(arm["arm"], arm["release"], arm["share"]) for arm in found] == [
+        ("main", "v2", 0.75),
+        ("canary", "v1", 0.25),
+    ]
+    assert operated.post("/admin/rollback", params={"arm": "canary"}).json() == {"arms": arms("v2")}
+
+
+def test_a_rollback_to_what_cannot_be_served_is_refused_and_the_pointer_stays(
+    operated: httpx.Client,
+    child: Callable[[], None],
+    store: ReleaseStore,
+    client_of_redis: redis.Redis,
+    keys: RedisKeys,
+) -> None:
+    child()
+    operated.post("/admin/reload")
+    client_of_redis.delete(
+        *client_of_redis.scan_iter(match=f"{keys.namespace}:blob:*"))
     )
-    store.write_manifest(with_parent)
-    store.activate("v3")
-    assert operated.post("/admin/reload").json()["release"] == "v3"
-    assert operated.post("/admin/rollback").json() == {"release": "v1", "reasons": []}
-    assert store.active_version() == "v1"
-
-
-def test_a_rollback_of_the_first_release_is_a_conflict(operated: httpx.Client, store: ReleaseStore) -> None:
     answer = operated.post("/admin/rollback")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "rollback_refused")
+    assert store.active_version() == "v3"
+
+
+@pytest.mark.parametrize("arm", ["main", "canary"])
+def test_a_rollback_with_nothing_behind_it_is_refused(operated: httpx.Client, store: ReleaseStore, arm: str) -> None:
+    answer = operated.post("/admin/rollback", params={"arm": arm})
     error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["retryable"]) == (409, "no_earlier_release", False)
-    assert "python -m offline releases" in error["message"]
+    assert (answer.status_code, error["code"], error["retryable"]) == (409, "rollback_refused", False)
     assert store.active_version() == "v1"
+
+
+def test_an_arm_that_there_is_not_is_named(operated: httpx.Client) -> None:
+    answer = operated.post("/admin/rollback", params={"arm": "left"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "validation_failed")
+    assert "'left'" in answer.json()["error"]["message"]
 
 
 def test_without_redis_operators_are_told_the_cure(
@@ -127,4 +177,4 @@ def test_without_redis_operators_are_told_the_cure(
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "redis_unavailable")
             assert "MMGREC_REDIS_URL" in answer.json()["error"]["message"]
             assert own_redis.url not in answer.text
-        assert client.post("/admin/reload").json() == {"release": "v1", "reasons": ["redis_unreachable"]}
+        assert client.post("/admin/reload").json() == {"arms": arms("v1", "redis_unreachable")}

@@ -120,7 +120,11 @@ def test_the_release_in_memory_is_told(asked: tuple[httpx.Client, Samples]) -> N
     _, samples = asked
     info = next(dict(labels) for name, labels in samples if name == "mmgrec_release_info")
     assert info["version"] == "v1"
-    assert len(info["checksum"]) == 16
+    assert (info["arm"], len(info["checksum"])) == ("main", 16)
+    assert value(samples, "release_share", arm="main") == 1
+    assert (value(samples, "release_loaded_timestamp_seconds", arm="main") or 0) > 0
+    assert value(samples, "release_reloads_total", result="loaded") == 1
+    assert value(samples, "release_reloads_total", result="refused") == 0
     assert value(samples, "execution_provider_info", provider="FakeExecutionProvider") == 1
     assert value(samples, "trie_items") == 12
     assert (value(samples, "trie_bytes") or 0) > 0
@@ -132,7 +136,7 @@ def test_the_release_in_memory_is_told(asked: tuple[httpx.Client, Samples]) -> N
 
 def test_a_broken_release_is_told(own_service: httpx.Client, publish: Any, wait_for: WaitFor) -> None:
     publish("v2", arrays={ITEM_VECTORS_ARRAY: np.zeros((3, 2), np.float32)})
-    wait_for(lambda: value(scrape(own_service), "release_problem", reason="broken_release") == 1)
+    wait_for(lambda: value(scrape(own_service), "release_problem", arm="main", reason="broken_release") == 1)
     assert [dict(labels)["version"] for name, labels in scrape(own_service) if name == "mmgrec_release_info"] == ["v1"]
 
 
@@ -140,7 +144,7 @@ def test_before_any_release_there_is_something_to_scrape(
     settings: Settings, running: Running, wait_for: WaitFor, fake_decoder: Any
 ) -> None:
     with running(create_app(settings, decoder_factory=fake_decoder)) as client:
-        wait_for(lambda: value(scrape(client), "release_problem", reason="no_release") == 1)
+        wait_for(lambda: value(scrape(client), "release_problem", arm="main", reason="no_release") == 1)
         assert client.post("/recommend", json={"user_id": "a"}).status_code == 503
         assert value(scrape(client), "requests_shed_total", reason="no_release") == 1
 

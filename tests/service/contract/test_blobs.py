@@ -1,14 +1,28 @@
 """Arrays as content-addressed chunks: cut by eye, shared between versions, every fault named."""
 
 import hashlib
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.contract import blobs
-from service.contract.blobs import CHUNK_BYTES, CorruptBlobError, chunk_addresses, cut_array, join_array
+from service.contract.blobs import (
+    CHUNK_BYTES,
+    ArraySpec,
+    ChunkAddress,
+    CorruptBlobError,
+    cut_array,
+    in_parallel,
+    read_arrays,
+    verify_arrays,
+)
 
 
 @pytest.fixture
@@ -21,13 +35,28 @@ def sha256(*numbers: int) -> str:
     return hashlib.sha256(np.array(numbers, "<i4").tobytes()).hexdigest()
 
 
+def at(pieces: Sequence[Any]) -> Callable[[ChunkAddress], bytes | None]:
+    """A store that has these chunks, whatever their address says."""
+    return lambda address: None if pieces[address.chunk] is None else bytes(pieces[address.chunk])
+
+
+def join(spec: ArraySpec, pieces: Sequence[Any]) -> npt.NDArray[Any]:
+    return read_arrays({"trie": spec}, at(pieces))["trie"]
+
+
 @pytest.mark.usefixtures("eight_bytes")
 def test_cut_by_eye() -> None:
     spec, pieces = cut_array(np.array([1, 2, 3, 4, 5], np.int32))
-    assert pieces == [np.array(part, np.int32).tobytes() for part in ([1, 2], [3, 4], [5])]
-    assert (spec.dtype, spec.shape, spec.sha256) == ("int32", (5,), sha256(1, 2, 3, 4, 5))
+    assert list(map(bytes, pieces)) == [np.array(part, np.int32).tobytes() for part in ([1, 2], [3, 4], [5])]
+    assert (spec.dtype, spec.shape) == ("int32", (5,))
     assert spec.chunks == (sha256(1, 2), sha256(3, 4), sha256(5))
-    assert list(chunk_addresses(spec)) == [(sha256(1, 2), 0), (sha256(3, 4), 1), (sha256(5), 2)]
+    assert list(spec.addresses) == [(sha256(1, 2), 0), (sha256(3, 4), 1), (sha256(5), 2)]
+
+
+def test_cutting_copies_nothing() -> None:
+    array = np.arange(5, dtype=np.int32)
+    pieces = cut_array(array)[1]
+    assert np.shares_memory(np.frombuffer(pieces[0], np.uint8), array)
 
 
 @pytest.mark.usefixtures("eight_bytes")
@@ -43,7 +72,7 @@ def test_a_chunk_holds_eight_mebibytes() -> None:
     array = np.arange(CHUNK_BYTES + 1, dtype=np.uint8)
     spec, pieces = cut_array(array)
     assert list(map(len, pieces)) == [CHUNK_BYTES, 1]
-    assert np.array_equal(join_array("a", spec, pieces), array)
+    assert np.array_equal(join(spec, pieces), array)
     whole, _ = cut_array(array[:-1])
     assert whole.chunks == spec.chunks[:1]
 
@@ -63,48 +92,97 @@ def test_a_chunk_holds_eight_mebibytes() -> None:
     ids=["empty", "empty rows", "scalar", "nan", "transposed", "strided", "bool", "bytes"],
 )
 @pytest.mark.usefixtures("eight_bytes")
-def test_join_is_the_inverse(array: np.ndarray[Any, Any]) -> None:
+def test_reading_is_the_inverse(array: npt.NDArray[Any]) -> None:
     spec, pieces = cut_array(array)
-    joined = join_array("a", spec, pieces)
+    joined = join(spec, pieces)
     assert (joined.dtype, joined.shape, joined.tobytes()) == (array.dtype, array.shape, array.tobytes())
     assert len(pieces) == len(spec.chunks) == -(-array.nbytes // 8)
 
 
-@pytest.mark.usefixtures("eight_bytes")
-def test_a_missing_chunk_is_named() -> None:
-    spec, pieces = cut_array(np.arange(5, dtype=np.int32))
-    with pytest.raises(CorruptBlobError, match=rf"array trie: chunk 1 \(sha256 {spec.chunks[1]}\) is missing; publish"):
-        join_array("trie", spec, [pieces[0], None, pieces[2]])
+@given(st.lists(st.lists(st.integers(0, 255), max_size=70), max_size=5), st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_several_arrays_at_once_are_each_their_own(contents: list[list[int]], chunk_bytes: int) -> None:
+    arrays = {f"array {name}": np.array(content, np.uint8) for name, content in enumerate(contents)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blobs, "CHUNK_BYTES", chunk_bytes)
+        specs, stored = {}, {}
+        for name, array in arrays.items():
+            specs[name], pieces = cut_array(array)
+            stored.update(zip(specs[name].addresses, map(bytes, pieces), strict=True))
+        found = read_arrays(specs, stored.get)
+        verify_arrays(specs, stored.get)
+    assert {name: array.tolist() for name, array in found.items()} == dict(zip(arrays, contents, strict=True))
 
 
 @pytest.mark.usefixtures("eight_bytes")
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-1], lambda raw: raw + b"x", lambda raw: b"\xff" + raw[1:]])
-def test_a_corrupt_chunk_is_named(damage: Any) -> None:
-    spec, pieces = cut_array(np.arange(5, dtype=np.int32))
-    bad = damage(pieces[2])
-    found = hashlib.sha256(bad).hexdigest()
-    with pytest.raises(CorruptBlobError, match=rf"array trie: chunk 2 has sha256 {found}, expected {spec.chunks[2]}"):
-        join_array("trie", spec, [*pieces[:2], bad])
+@pytest.mark.parametrize("work", [read_arrays, verify_arrays])
+class TestFaults:
+    def test_a_missing_chunk_is_named(self, work: Any) -> None:
+        spec, pieces = cut_array(np.arange(5, dtype=np.int32))
+        with pytest.raises(CorruptBlobError, match=rf"array trie: chunk 1 \(sha256 {spec.chunks[1]}\) is missing"):
+            work({"trie": spec}, at([pieces[0], None, pieces[2]]))
+
+    @pytest.mark.parametrize("damage", [lambda raw: raw[:-1], lambda raw: raw + b"x", lambda raw: b"\xff" + raw[1:]])
+    def test_a_corrupt_chunk_is_named(self, work: Any, damage: Any) -> None:
+        spec, pieces = cut_array(np.arange(5, dtype=np.int32))
+        bad = damage(bytes(pieces[2]))
+        found = hashlib.sha256(bad).hexdigest()
+        with pytest.raises(CorruptBlobError, match=rf"trie: chunk 2 has sha256 {found}, expected {spec.chunks[2]}"):
+            work({"trie": spec}, at([*pieces[:2], bad]))
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"shape": (7,)}, r"3 chunks do not make int32\[7\]"),
+            ({"shape": (6,)}, "chunk 2 has 4 bytes, expected 8"),
+            ({"shape": (2**70,)}, "3 chunks do not make"),
+            ({"dtype": "int64"}, r"3 chunks do not make int64\[5\]"),
+            ({"dtype": "object"}, "that is no array of numbers"),
+            ({"dtype": "V8"}, "that is no array of numbers"),
+            ({"dtype": "no type"}, "that is no array of numbers"),
+            ({"shape": (-5,)}, "that is no array of numbers"),
+            ({"shape": ("5",)}, "that is no array of numbers"),
+        ],
+    )
+    def test_chunks_of_another_array_are_refused(self, work: Any, wrong: dict[str, Any], message: str) -> None:
+        """Every chunk is what the manifest names, but the whole is not."""
+        spec, pieces = cut_array(np.arange(5, dtype=np.int32))
+        with pytest.raises(CorruptBlobError, match=message):
+            work({"trie": replace(spec, **wrong)}, at(pieces))
+
+    def test_chunks_in_another_order_are_refused(self, work: Any) -> None:
+        spec, pieces = cut_array(np.arange(4, dtype=np.int32))
+        with pytest.raises(CorruptBlobError, match="array trie"):
+            work({"trie": spec}, at(pieces[::-1]))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"shape": (6,)}, r"20 bytes do not make int32\[6\]"),
-        ({"dtype": "int64"}, r"20 bytes do not make int64\[5\]"),
-        ({"sha256": "0" * 64}, r"20 bytes do not make int32\[5\]"),
-    ],
-)
 @pytest.mark.usefixtures("eight_bytes")
-def test_chunks_of_another_array_are_refused(wrong: dict[str, Any], message: str) -> None:
-    """Every chunk is what the manifest names, but the whole is not."""
-    spec, pieces = cut_array(np.arange(5, dtype=np.int32))
-    with pytest.raises(CorruptBlobError, match=message):
-        join_array("trie", replace(spec, **wrong), pieces)
+def test_a_short_chunk_with_the_right_hash_is_refused() -> None:
+    """In the middle of an array: the manifest itself is wrong."""
+    spec, _ = cut_array(np.arange(4, dtype=np.int32))
+    short = b"1234"
+    spec = replace(spec, chunks=(hashlib.sha256(short).hexdigest(), spec.chunks[1]))
+    with pytest.raises(CorruptBlobError, match="chunk 0 has 4 bytes, expected 8"):
+        join(spec, [short, short])
 
 
-@pytest.mark.usefixtures("eight_bytes")
-def test_chunks_in_another_order_are_refused() -> None:
-    spec, pieces = cut_array(np.arange(4, dtype=np.int32))
-    with pytest.raises(CorruptBlobError, match="array trie"):
-        join_array("trie", replace(spec, chunks=spec.chunks[::-1]), pieces[::-1])
+@pytest.mark.parametrize("address", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n", "/" + "a" * 63])
+def test_an_address_that_is_no_sha256_makes_no_file_name(address: str) -> None:
+    with pytest.raises(CorruptBlobError, match="is no sha256"):
+        _ = ChunkAddress(address, 0).file_name
+    assert ChunkAddress("a" * 64, 7).file_name == "a" * 64
+
+
+def test_the_first_error_ends_the_work() -> None:
+    done: list[int] = []
+    enough = threading.Event()
+
+    def work(task: int) -> None:
+        if task == 0:
+            raise RuntimeError("the first")
+        enough.wait(0.01)
+        done.append(task)
+
+    with pytest.raises(RuntimeError, match="the first"):
+        in_parallel(work, range(10_000))
+    assert len(done) < 5_000

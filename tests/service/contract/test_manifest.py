@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ MANIFEST = Manifest(
     parent="20261120T000000Z-def",
     dataset="shop",
     model=MODEL,
-    arrays={"trie.tokens.0": ArraySpec(dtype="int32", shape=(4, 2), sha256="aa", chunks=("bb", "cc"))},
+    arrays={"trie.tokens.0": ArraySpec(dtype="int32", shape=(4, 2), chunks=("bb", "cc"))},
     metrics={"recall@20": 0.25},
     gate={"passed": True},
     graph_rqvae_config={"dim": 64},
@@ -44,6 +45,18 @@ def test_json_and_back() -> None:
 def test_equal_manifests_have_equal_bytes() -> None:
     assert Manifest.from_json(MANIFEST.to_json()).to_json() == MANIFEST.to_json()
     assert json.loads(MANIFEST.to_json())["format_version"] == FORMAT_VERSION
+
+
+def test_the_previous_format_is_read() -> None:
+    """It had a second sha256 for every array, and said nothing of places and signatures."""
+    raw = json.loads(MANIFEST.to_json())
+    raw["format_version"] = 2
+    raw["arrays"]["trie.tokens.0"]["sha256"] = "aa"
+    del raw["blobs"]
+    assert Manifest.from_json(json.dumps(raw)) == replace(MANIFEST, format_version=2)
+    del raw["arrays"]["trie.tokens.0"]["sha256"]
+    with pytest.raises(ValueError, match="lacks a field or has one too many: 'sha256'"):
+        Manifest.from_json(json.dumps(raw))
 
 
 def test_the_space_of_the_settings() -> None:
@@ -75,12 +88,14 @@ def put(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
         (drop("arrays"), "lacks a field or has one too many: 'arrays'"),
         (drop("model"), "lacks a field or has one too many: 'model'"),
         (drop("model", "max_history"), "lacks a field or has one too many: .*max_history"),
-        (drop("arrays", "trie.tokens.0", "sha256"), "lacks a field or has one too many: .*sha256"),
+        (drop("arrays", "trie.tokens.0", "chunks"), "lacks a field or has one too many: .*chunks"),
+        (put("aa", "arrays", "trie.tokens.0", "sha256"), "lacks a field or has one too many: .*sha256"),
         (put(1, "later"), "lacks a field or has one too many: .*later.*publish again"),
         (put(1, "model", "later"), "lacks a field or has one too many: .*later"),
         (put(None, "model"), "lacks a field or has one too many"),
         (put([], "arrays"), "lacks a field or has one too many"),
-        (put(1, "format_version"), f"has format_version 1; this service reads {FORMAT_VERSION}: publish the run again"),
+        (put(1, "format_version"), f"has format_version 1; this service reads 2 and {FORMAT_VERSION}: publish the run"),
+        (put([2], "format_version"), r"has format_version \[2\]; this service reads"),
         (put(FORMAT_VERSION + 1, "format_version"), f"has format_version {FORMAT_VERSION + 1}; this service reads"),
         (drop("format_version"), "has format_version None"),
     ],
@@ -100,6 +115,7 @@ def test_another_manifest_is_refused(change: Callable[[dict[str, Any]], None], m
         (b"\xff\xfe\x00", "the manifest is not JSON"),
         ("[1, 2]", "has format_version None"),
         ("null", "has format_version None"),
+        ("[" * 100_000, "the manifest is not JSON"),
     ],
 )
 def test_what_is_no_manifest_is_refused(text: str | bytes, message: str) -> None:

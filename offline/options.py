@@ -1,0 +1,47 @@
+"""The flags that several jobs have, alike in all of them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Data = Annotated[Path, typer.Option("--data", help="Dataset folder (interactions.parquet, items.parquet, features/).")]
+Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, ONNX, metrics.")]
+Home = Annotated[
+    Path, typer.Option("--home", envvar="MMGREC_HOME", help="Folder of the private Redis; unused with --redis-url.")
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option("--redis-url", envvar="MMGREC_REDIS_URL", help="Redis to use instead of the private server."),
+]
+Namespace = Annotated[
+    str, typer.Option("--namespace", envvar="MMGREC_NAMESPACE", help="Prefix of every Redis key; one per catalogue.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of splits, weights and sampling.")]
+RecipeName = Annotated[
+    Literal["tiny", "standard", "paper"],
+    typer.Option(
+        "--recipe",
+        help="tiny: small sizes, a minute. standard: sizes follow the data, minutes. paper: MMGRec as published.",
+    ),
+]
+BlobsUrl = Annotated[
+    str,
+    typer.Option(
+        "--blobs-url",
+        envvar="MMGREC_BLOBS_URL",
+        help="Where the chunks of releases are: redis, a folder, or a URL such as s3://bucket/x (extra: blobs).",
+    ),
+]
+SigningKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--signing-key-file",
+        envvar="MMGREC_SIGNING_KEY_FILE",
+        help="File with the key that signs releases; or the variable MMGREC_SIGNING_KEY holds it.",
+    ),
+]
+ArmName = Annotated[
+    Literal["main", "canary"],
+    typer.Option("--arm", help="main: all users but the canary's. canary: a share of the users."),
+]

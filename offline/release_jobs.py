@@ -1,0 +1,182 @@
+"""The jobs about releases: publish, releases, promote, rollback. `offline.cli` puts them on the map."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import redis
+import typer
+
+from offline.errors import BadInputError, JobError
+from offline.options import ArmName, BlobsUrl, Home, Namespace, RedisUrl, Run, SigningKeyFile
+from offline.redis_connection import Lease, connect, job_lock, named_errors, namespace_keys
+from service.contract.arms import CANARY_ARM, require_share
+from service.contract.blob_folder import BlobsUnreachableError
+from service.contract.blob_store import NoRoomError
+from service.contract.redis_keys import MAIN_ARM, RedisKeys
+from service.contract.redis_server import DEFAULT_HOME
+from service.contract.release_store import ReleaseMissingError, ReleaseStore
+from service.contract.signatures import split_keys
+
+SIGNING_KEY = "MMGREC_SIGNING_KEY"
+
+
+def publish(
+    run: Run,
+    arm: ArmName = "main",
+    share: Annotated[
+        float | None, typer.Option("--share", help="Share of the users that a canary gets, such as 0.1.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = "mmgrec",
+    blobs_url: BlobsUrl = "",
+    signing_key_file: SigningKeyFile = None,
+) -> None:
+    """Publish a finished run as a release and activate it. Prints the version as JSON."""
+    from offline.publish import publish as publish_run
+    from offline.run_folder import RunFolder
+
+    if arm == CANARY_ARM and share is None:
+        raise BadInputError("--arm canary needs a --share of the users, such as 0.1")
+    if arm != CANARY_ARM and share is not None:
+        raise BadInputError("--share is for --arm canary; the main arm has what the canary leaves")
+    _check_share(share)
+    key = signing_key(signing_key_file)
+    folder = RunFolder(run)
+    folder.require("metrics")
+    keys, client = namespace_keys(namespace), connect(redis_url, home)
+    with _store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
+        if arm == CANARY_ARM:
+            store.arms.main()  # before the work: a canary needs a main release beside it
+        _print({"version": publish_run(folder, store, arm=arm, share=share or 0.0, before_flip=lease.require)})
+
+
+def releases(
+    home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec", blobs_url: BlobsUrl = ""
+) -> None:
+    """List the releases of a namespace, newest last, and which arms serve which share of the users. Prints JSON."""
+    keys = namespace_keys(namespace)
+    with _store(connect(redis_url, home), keys, blobs_url) as store:
+        pointers = store.arms.all()
+        main = pointers.get(MAIN_ARM)
+        listed = [
+            {**_describe(store, version), "active": main is not None and version == main.version}
+            for version in store.versions()
+        ]
+        arms = {arm: pointer._asdict() for arm, pointer in pointers.items()}
+    _print({"releases": listed, "arms": arms})
+
+
+def promote(
+    share: Annotated[
+        float | None, typer.Option("--share", help="Only give the canary another share of the users, such as 0.5.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = "mmgrec",
+    blobs_url: BlobsUrl = "",
+) -> None:
+    """Make the canary the main release, for all users. Prints the version as JSON."""
+    _check_share(share)
+    with _changing_pointers(redis_url, home, namespace, blobs_url) as (store, lease):
+        store.verify(store.arms.canary().version)
+        lease.require()
+        _print({"version": store.arms.promote() if share is None else store.arms.change_share(share)})
+
+
+def rollback(
+    version: Annotated[str, typer.Argument(help="Version to serve again; default: the parent of the active one.")] = "",
+    arm: ArmName = "main",
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = "mmgrec",
+    blobs_url: BlobsUrl = "",
+) -> None:
+    """Serve an earlier release again, or withdraw a canary: one pointer, no data is written. Prints the version."""
+    with _changing_pointers(redis_url, home, namespace, blobs_url) as (store, _):
+        _print({"version": store.rollback(arm, version)})
+
+
+def signing_key(file: Path | None) -> bytes | None:
+    """The key of the environment or of a file; None where there is neither.
+
+    Raises:
+        BadInputError: both are given, the file cannot be read, or it holds no key or more than one.
+    """
+    text = os.environ.get(SIGNING_KEY)
+    if file is not None and text:
+        raise BadInputError(f"both {SIGNING_KEY} and {SIGNING_KEY}_FILE are set; unset one of them")
+    try:
+        text = file.read_text() if file is not None else text
+        keys = split_keys(text) if text else ()
+    except OSError as error:
+        raise BadInputError(f"--signing-key-file {file} cannot be read ({error.strerror})") from error
+    except ValueError as error:  # also of a file that is no text
+        raise BadInputError(f"the signing key cannot be used: {_without_bytes(error)}") from None
+    if (file is not None and len(keys) != 1) or len(keys) > 1:
+        raise BadInputError(f"give one signing key, not {len(keys)}; services may accept several")
+    return keys[0] if keys else None
+
+
+def _without_bytes(error: ValueError) -> str:
+    return "it is no text in UTF-8" if isinstance(error, UnicodeError) else str(error)
+
+
+@contextmanager
+def _changing_pointers(
+    redis_url: str | None, home: Path, namespace: str, blobs_url: str
+) -> Iterator[tuple[ReleaseStore, Lease]]:
+    keys, client = namespace_keys(namespace), connect(redis_url, home)
+    with _store(client, keys, blobs_url) as store, job_lock(client, keys, "publish") as lease:
+        yield store, lease
+
+
+@contextmanager
+def _store(client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | None = None) -> Iterator[ReleaseStore]:
+    """The releases of a namespace; what they refuse inside becomes an error of the job.
+
+    Raises:
+        BadInputError: what was asked for is not there or cannot be used.
+        JobError: Redis or the place of the blobs does not do as asked.
+    """
+    with named_errors(keys):
+        try:
+            yield ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key)
+        except (NoRoomError, BlobsUnreachableError) as error:
+            raise JobError(str(error)) from error
+        except BadInputError:
+            raise
+        except (ReleaseMissingError, ValueError) as error:
+            raise BadInputError(str(error)) from error
+
+
+def _check_share(share: float | None) -> None:
+    if share is not None:
+        try:
+            require_share(share)
+        except ValueError as error:
+            raise BadInputError(f"--{error}") from error
+
+
+def _describe(store: ReleaseStore, version: str) -> dict[str, Any]:
+    """One line of the list of releases; one that this version cannot read is listed with what is wrong."""
+    try:
+        manifest = store.read_manifest(version)
+    except ValueError as error:
+        return {"version": version, "problem": str(error)}
+    return {
+        "version": version,
+        "created": manifest.created,
+        "dataset": manifest.dataset,
+        "recall@20": manifest.metrics.get("recall@20"),
+        "blobs": manifest.blobs,
+        "signed": manifest.signature is not None,
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    typer.echo(json.dumps(result))
