@@ -134,9 +134,7 @@ def test_a_rollback_to_what_cannot_be_served_is_refused_and_the_pointer_stays(
 ) -> None:
     child()
     operated.post("/admin/reload")
-    client_of_redis.delete(
-        *client_of_redis.scan_iter(match=f"{keys.namespace}:blob:*"))
-    )
+    client_of_redis.delete(*client_of_redis.scan_iter(match=f"{keys.namespace}:blob:*"))
     answer = operated.post("/admin/rollback")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "rollback_refused")
     assert store.active_version() == "v3"
