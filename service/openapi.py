@@ -12,11 +12,12 @@ _SCHEMES = {
 }
 _WITH_A_KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 _WITHOUT_KEYS: list[dict[str, list[str]]] = [{}]  # a service without keys asks nobody
-_ANSWERS = {
+_OF_ALL = {"431": "The headers are too large."}
+_BEHIND_A_DOOR = {
+    **_OF_ALL,
     "401": "A key is missing or wrong.",
     "403": "The service has no keys and will not serve strangers.",
     "429": "Too many requests; see Retry-After.",
-    "431": "The headers are too large.",
 }
 
 
@@ -36,14 +37,14 @@ def _with_edge(document: dict[str, Any]) -> dict[str, Any]:
     document["components"]["securitySchemes"] = _SCHEMES
     for path, operations in document["paths"].items():
         door = door_of(path)
-        if door == "open":
-            continue
         for operation in operations.values():
-            operation["security"] = _WITH_A_KEY if door == "admin" else [*_WITH_A_KEY, *_WITHOUT_KEYS]
-            for status, told in _ANSWERS.items():
-                answer = {
-                    "description": told,
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}},
-                }
-                operation["responses"].setdefault(status, answer)
+            if door != "open":
+                operation["security"] = _WITH_A_KEY if door == "admin" else [*_WITH_A_KEY, *_WITHOUT_KEYS]
+            for status, told in (_OF_ALL if door == "open" else _BEHIND_A_DOOR).items():
+                operation["responses"].setdefault(status, _error(told))
     return document
+
+
+def _error(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ErrorResponse"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

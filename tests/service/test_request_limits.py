@@ -1,4 +1,4 @@
-"""Headers that are too large, and such as never end, over real sockets."""
+"""Headers that are too large, such as never end, and bodies nested without end; over real sockets."""
 
 import socket
 import threading
@@ -37,6 +37,21 @@ def test_the_limit_is_a_setting(
     with running(create_app(small, decoder_factory=fake_decoder)) as client:
         assert client.get("/health/live", headers={"X-Long": "x" * 1024}).status_code == 431
         assert client.get("/health/live", headers={"X-Long": "x" * 700}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/recommend", "/events"])
+@pytest.mark.parametrize(("opening", "closing_"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("depth", [900, 5_000, 200_000])
+def test_nesting_without_end_is_no_fault(
+    service: httpx.Client, path: str, opening: str, closing_: str, depth: int
+) -> None:
+    inner = opening * depth + ("1" if opening != "[" else "") + closing_ * depth
+    body = b'{"user_id": "a", "history": ' + inner.encode() + b"}"
+    answer = service.post(path, content=body, headers={"Content-Type": "application/json"})
+    # 900 levels are read on every Python; how many more is Python's own affair, and those are no JSON.
+    expected = {900: {422}, 5_000: {400, 422}, 200_000: {400}}[depth]
+    assert answer.status_code in expected
+    assert len(answer.text) < 2000
 
 
 @pytest.fixture
