@@ -70,6 +70,14 @@ def test_a_json_line_has_its_fields() -> None:
     }
 
 
+@pytest.mark.parametrize("odd", ["half a pair \ud800", "\x00\x1b[31m", "\u2028", "é 漢 😀"])
+def test_no_text_breaks_a_json_line(odd: str) -> None:
+    line = LineFormatter(as_json=True, redaction=Redaction()).format(record(odd, error=odd, anything=object()))
+    assert json.loads(line)["message"] == json.loads(line)["error"] == odd
+    assert line.isprintable() or "\u2028" in odd
+    assert len(line.split("\n")) == 1
+
+
 def test_a_text_line_is_for_human_eyes() -> None:
     line = LineFormatter(as_json=False, redaction=Redaction()).format(record("something", release="v1"))
     assert line == "2026-11-21T00:00:00.062Z WARNING service.test: something release=v1"
