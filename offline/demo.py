@@ -201,6 +201,7 @@ def _service(namespace: str, home: Path, redis_url: str | None, port: int) -> It
     """The real service in a process of its own; yields its address once it is ready, stops it at the end."""
     command = [sys.executable, "-m", "service", "--host", HOST, "--port", str(port), "--home", str(home)]
     environment = {"MMGREC_LOG_FORMAT": "text", **os.environ, "MMGREC_NAMESPACE": namespace}
+    environment["MMGREC_DRAIN_GRACE_SECONDS"] = "0"
     if redis_url is not None:
         environment["MMGREC_REDIS_URL"] = redis_url
     process = subprocess.Popen(command, env=environment)

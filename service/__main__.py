@@ -24,6 +24,9 @@ from service.settings import Settings, SettingsError, load_settings
 logger = logging.getLogger("service")
 
 EXIT_BAD_INPUT = 2
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep an idle connection (60 s is usual): they must be the first to close it, or they
+send a request into a closed one."""
 
 
 class ListenError(OSError):
@@ -59,6 +62,7 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         server_header=False,
         http=bounded_http(settings.max_header_bytes),
         timeout_graceful_shutdown=math.ceil(settings.drain_limit_seconds),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = DrainingServer(config, app.state.drain)
     host, port = listener.getsockname()[:2]

@@ -14,10 +14,10 @@ class Admission:
     Args:
         batcher: the queue in front of the decoder.
         deadline_seconds: time limit of a usual request.
-        wait_share: how much of it may be spent on waiting, as predicted.
+        wait_share: how much of it may be used up, as predicted.
 
     Attributes:
-        limit_seconds: how long a request may have to wait.
+        limit_seconds: how long a request may take, as predicted when it comes.
         in_flight: requests read and not yet answered; the recommender counts them. One whose body is still coming does
             not count, or idle connections could fill the queue.
         refused: requests refused since the start.
@@ -32,8 +32,8 @@ class Admission:
     def refusal(self) -> float | None:
         """None to let a request in, else how many seconds later to come back: when the present queue will be gone."""
         # Those whose histories are still being read will be queued before it.
-        wait = self._batcher.wait_seconds(others=self.in_flight - self._batcher.unanswered)
-        if wait <= self.limit_seconds:
+        seconds = self._batcher.answer_seconds(others=self.in_flight - self._batcher.unanswered)
+        if seconds <= self.limit_seconds:
             return None
         self.refused += 1
-        return wait
+        return seconds

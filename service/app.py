@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.decoder import BeamDecoder
+from service.direct import DirectMiddleware
 from service.drain import Drain
 from service.edge import OWN_TRACES_ALONE, Edge
 from service.errors import add_error_handlers
@@ -48,7 +49,8 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     )
     app.state.settings = settings
     app.state.drain = drain
-    app.add_middleware(GateMiddleware, drain=drain)  # the one added last is the outermost
+    app.add_middleware(DirectMiddleware, routes=recommend.router.routes)  # the one added last is the outermost
+    app.add_middleware(GateMiddleware, drain=drain)
     edge.surround(app)
     add_error_handlers(app)
     app.include_router(items.similar_router)  # before that of the items, whose path would take it as well

@@ -29,12 +29,12 @@ RUNS_PER_DEADLINE = 2
 class OverloadedError(RuntimeError):
     """A request would wait too long; nothing was done for it."""
 
-    def __init__(self, wait_seconds: float, limit_seconds: float) -> None:
+    def __init__(self, seconds: float, limit_seconds: float) -> None:
         super().__init__(
-            f"the service is busy: this request would wait {wait_seconds:.3f} s, the limit for its deadline is "
+            f"the service is busy: this request would take {seconds:.3f} s, the limit for its deadline is "
             f"{limit_seconds:.3f} s; come back after Retry-After seconds"
         )
-        self.retry_after_seconds = wait_seconds
+        self.retry_after_seconds = seconds
 
 
 class DeadlineError(RuntimeError):
@@ -128,23 +128,28 @@ class MicroBatcher:
         running = self._running
         return 0.0 if running is None else time.monotonic() - running.started
 
-    def wait_seconds(self, others: int = 0) -> float:
-        """How long a request that came now would wait for its run to begin; 0 when the thread is idle.
+    def answer_seconds(self, beam_width: int = 0, others: int = 0) -> float:
+        """How long a request that came now would take to be decoded; 0 when it would not have to wait.
 
         Args:
-            others: requests that will be queued before it and are not yet, of the kind that was decoded last.
+            beam_width: its own; 0 for the one that was decoded last.
+            others: requests of that kind that will be queued before it and are not yet.
         """
         with self._lock:
             waiting = [(kind.beam_width, len(queue)) for kind, queue in self._queues.items()]
             running = self._running
-        total = 0.0
+        beam_width = beam_width or self._last_beam_width
+        waiting.append((beam_width, max(0, others)))
+        wait = sum(self._seconds_of(*each) for each in waiting)
         if running is not None:
             expected = self._times.seconds(running.beam_width, running.batch_size)
             # A run that is late is expected to be late by as much again, so that nobody queues behind one that hangs.
-            total = abs(expected - (time.monotonic() - running.started))
-        if others > 0:
-            waiting.append((self._last_beam_width, others))
-        return total + sum(self._seconds_of(*each) for each in waiting)
+            wait += abs(expected - (time.monotonic() - running.started))
+        if wait == 0:
+            return 0.0
+        # Those that come later will fill its run as those before it have filled theirs.
+        alike = sum(requests for width, requests in waiting if width == beam_width)
+        return wait + self._times.seconds(beam_width, min(alike + 1, self._limit(beam_width)))
 
     async def decode(self, release: Release, prepared: Any, beam_width: int, *, deadline: float) -> Answered:
         """Queue one request and wait for its answer.
@@ -178,12 +183,9 @@ class MicroBatcher:
 
     def _admit(self, beam_width: int, seconds_left: float) -> None:
         """Refuse a request that would probably not keep its time limit; an idle thread takes every one."""
-        wait = self.wait_seconds()
-        if wait > 0:
-            limit = seconds_left * self._wait_share
-            wait += self._times.seconds(beam_width, 1)
-            if wait > limit:
-                raise OverloadedError(wait, limit)
+        seconds, limit = self.answer_seconds(beam_width), seconds_left * self._wait_share
+        if seconds > limit:
+            raise OverloadedError(seconds, limit)
 
     def _limit(self, beam_width: int) -> int:
         return self._times.largest_batch(beam_width, self._max_batch, self._run_seconds)

@@ -50,10 +50,10 @@ class GateMiddleware:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         admission: Admission = scope["app"].state.runtime.admission
-        wait_seconds = admission.refusal()
-        if wait_seconds is None:
+        seconds = admission.refusal()
+        if seconds is None:
             await self._app(scope, receive, send)
             return
-        why = str(OverloadedError(wait_seconds, admission.limit_seconds))
-        response = error_response(OVERLOADED, why, context_of(scope), retry_after(wait_seconds))
+        why = str(OverloadedError(seconds, admission.limit_seconds))
+        response = error_response(OVERLOADED, why, context_of(scope), retry_after(seconds))
         await response(scope, receive, send)

@@ -4,38 +4,38 @@ from math import inf
 
 _WEIGHT = 0.2  # of a new measurement
 _MOST_GROWTH = 2.0  # a run that a stall of the machine made a hundred times as long counts as twice as long
-_NUM_SIZES = 11  # batches of 1, 2, 3 to 4, 5 to 8, ... 513 to 1024
 
 
 class _Sizes:
     """Moving averages by batch size, and what they say of one another."""
 
     def __init__(self) -> None:
-        self._measured = [0.0] * _NUM_SIZES
-        self._measured_at = [-1] * _NUM_SIZES
-        self._count = 0
-        self.estimates = [0.0] * _NUM_SIZES
+        self._averages: dict[int, float] = {}  # the one measured last stands last
+        self._estimates: dict[int, float] = {}
 
     def record(self, size: int, seconds: float) -> None:
-        known = self._measured_at[size] >= 0
-        before = self._measured[size] if known else seconds
-        self._measured[size] += _WEIGHT * (min(seconds, _MOST_GROWTH * before) - before) if known else seconds
-        self._measured_at[size] = self._count
-        self._count += 1
-        self.estimates = [self._estimate(size) for size in range(_NUM_SIZES)]
+        averages = dict(self._averages)
+        before = averages.pop(size, None)
+        if before is not None:
+            seconds = before + _WEIGHT * (min(seconds, _MOST_GROWTH * before) - before)
+        averages[size] = seconds
+        self._averages, self._estimates = averages, {}  # replaced and not changed: other threads read them
 
-    def _estimate(self, size: int) -> float:
+    def estimate(self, size: int) -> float:
         """The average itself, or what more recent ones of other sizes allow, if that is less.
 
         A run takes no longer than a larger one, and one of twice the size no more than twice as long. Without this, a
         size that was slow once would be avoided, so never be measured again, and stay slow for good.
         """
-        own_at = self._measured_at[size]
-        least = self._measured[size] if own_at >= 0 else inf
-        for other, (seconds, at) in enumerate(zip(self._measured, self._measured_at, strict=True)):
-            if at > own_at:
+        estimates = self._estimates
+        if size not in estimates:
+            least = inf
+            for other, seconds in reversed(self._averages.items()):
                 least = min(least, seconds * 2 ** max(0, size - other))
-        return least
+                if other == size:
+                    break
+            estimates[size] = least
+        return estimates[size]
 
 
 class RunTimes:
@@ -49,14 +49,14 @@ class RunTimes:
 
     def record(self, beam_width: int, batch: int, seconds: float) -> None:
         """Take a measurement."""
-        if beam_width not in self._by_width:
-            self._by_width[beam_width] = _Sizes()
-        self._by_width[beam_width].record(_size_of(batch), seconds)
+        sizes = self._by_width.get(beam_width) or _Sizes()
+        sizes.record(_size_of(batch), seconds)
+        self._by_width[beam_width] = sizes
 
     def seconds(self, beam_width: int, batch: int) -> float:
         """What a run of `batch` requests will take; 0 while nothing of that beam width was measured."""
         sizes = self._by_width.get(beam_width)
-        return 0.0 if sizes is None else sizes.estimates[_size_of(batch)]
+        return 0.0 if sizes is None else sizes.estimate(_size_of(batch))
 
     def largest_batch(self, beam_width: int, most: int, seconds: float) -> int:
         """The largest batch up to `most` whose run takes at most `seconds`; 1 if even that takes longer."""
@@ -67,4 +67,5 @@ class RunTimes:
 
 
 def _size_of(batch: int) -> int:
-    return min((batch - 1).bit_length(), _NUM_SIZES - 1)
+    """Batches of 1, 2, 3 to 4, 5 to 8, ... count as equal."""
+    return (batch - 1).bit_length()

@@ -12,12 +12,11 @@ from service.prepare import RequestLimitError
 from service.recommender import Answer
 from service.request_context import RequestContext, context_of
 from service.routes.dependencies import runtime_of
-from service.routes.direct import DirectRoute
 from service.runtime import Runtime
 from service.schemas.errors import ERROR_RESPONSES
 from service.schemas.recommend import BatchRequest, BatchResponse, RecommendRequest, RecommendResponse
 
-router = APIRouter(route_class=DirectRoute)
+router = APIRouter()  # its usual requests come by `service.direct`
 
 
 @router.post("/recommend", responses=ERROR_RESPONSES)

@@ -50,10 +50,11 @@ class Request(NamedTuple):
 
 
 class Exhaustive(NamedTuple):
-    """Both scores of every item, by leaf position."""
+    """Both scores of every item, by leaf position, and the log-probability of each of its tokens: [items, levels]."""
 
     log_prob: npt.NDArray[np.float32]
     score: npt.NDArray[np.float32]
+    by_level: npt.NDArray[np.float32]
 
 
 def as_rows(numbers: Iterable[int]) -> npt.NDArray[np.int64]:
@@ -131,7 +132,7 @@ class World:
         newest = as_rows(history)[::-1][: SETTINGS.max_history]
         vectors = torch.from_numpy(self.vectors[newest]).unsqueeze(0)
         memory = self.generator.encode(vectors, torch.ones(1, len(newest), dtype=torch.bool))
-        log_prob, tokens, cache = torch.zeros(self.num_items), None, None
+        by_level, tokens, cache = torch.zeros(self.num_items, 3), None, None
         for level in range(3):
             logits, cache = self.generator.step(level, tokens, memory, cache)
             logits = logits.expand(-1, self.num_items, -1)  # at level 0 there is one prefix for all
@@ -140,11 +141,12 @@ class World:
                 following.setdefault(rec_id[:level], set()).add(rec_id[level])
             for leaf, rec_id in enumerate(self.rec_ids):
                 siblings = sorted(following[rec_id[:level]])
-                log_prob[leaf] += logits[0, leaf, siblings].log_softmax(-1)[siblings.index(rec_id[level])]
+                by_level[leaf, level] = logits[0, leaf, siblings].log_softmax(-1)[siblings.index(rec_id[level])]
             tokens = torch.tensor([[rec_id[level] for rec_id in self.rec_ids]])
         keys = torch.from_numpy(self.vectors[self.leaf_to_row, : SETTINGS.vector_dim // 2])
         dense = torch.cosine_similarity(keys, memory.state)
-        return Exhaustive(log_prob.numpy(), (log_prob + dense_weight * dense).numpy())
+        log_prob = by_level.sum(dim=1)
+        return Exhaustive(log_prob.numpy(), (log_prob + dense_weight * dense).numpy(), by_level.numpy())
 
 
 def draw_rec_ids(random: np.random.Generator, tokens: tuple[int, ...], num_items: int) -> RecIds:

@@ -1,0 +1,136 @@
+"""Leaving: the phases by the clock, and a real process that gets SIGTERM under load and loses nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.drain import Drain
+
+ROOT = Path(__file__).parents[2]
+NUM_CALLERS = 8
+SERVE_WITH_THE_FAKE = """
+import functools, runpy, sys
+import service.__main__ as command
+fake = runpy.run_path("tests/service/conftest.py")["FakeDecoder"]
+command.create_app = functools.partial(command.create_app, decoder_factory=fake)
+sys.exit(command.main(["--port", "0"]))
+"""
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_phases_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("service.drain.time", clock)
+    drain = Drain(grace_seconds=5, limit_seconds=20)
+    drain.in_flight = 2
+    assert (drain.draining, drain.refusing, drain.over) == (False, False, False)
+    drain.begin()
+    clock.now += 4.9
+    drain.begin()  # a second signal does not start again
+    assert (drain.draining, drain.refusing, drain.over) == (True, False, False)
+    clock.now += 0.2
+    assert (drain.refusing, drain.over) == (True, False)
+    drain.in_flight = 0
+    assert drain.over
+    drain.in_flight = 1
+    assert not drain.over
+    clock.now += 20
+    assert drain.over  # what hangs is not waited for
+
+
+def test_no_grace_refuses_at_once() -> None:
+    drain = Drain(grace_seconds=0, limit_seconds=20)
+    drain.begin()
+    assert drain.refusing
+    assert drain.over
+
+
+@pytest.fixture
+def process(redis_url: str, namespace: str, publish: Any) -> Iterator["subprocess.Popen[str]"]:
+    """`python -m service` but for its decoder, with release v1 and a grace of a second."""
+    publish("v1")
+    named = {"REDIS_URL": redis_url, "NAMESPACE": namespace, "DRAIN_GRACE_SECONDS": "1", "DEADLINE_SECONDS": "20"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MMGREC_")}
+    environment = kept | {f"MMGREC_{name}": value for name, value in named.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE_WITH_THE_FAKE],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    if process.poll() is None:
+        process.kill()
+        process.communicate()
+
+
+class Caller(threading.Thread):
+    """Asks without a pause on a kept connection until the service closes that, as a load balancer's would be."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.statuses: list[int] = []
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            with httpx.Client(base_url=self.url, timeout=30) as client:
+                closing = False
+                while not closing:
+                    response = client.post("/recommend", json={"history": ["item-05"], "n": 3})
+                    self.statuses.append(response.status_code)
+                    closing = response.headers.get("connection") == "close"
+        except Exception as error:  # noqa: BLE001 - a lost request, whatever it looks like
+            self.error = error
+
+
+def test_sigterm_under_load_loses_nothing_and_ends_with_0(process: "subprocess.Popen[str]", wait_for: Any) -> None:
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[3]
+    with httpx.Client(base_url=url, timeout=20) as watcher:
+        wait_for(lambda: watcher.get("/health/ready").status_code == 200)
+        callers = [Caller(url) for _ in range(NUM_CALLERS)]
+        for caller in callers:
+            caller.start()
+        wait_for(lambda: all(len(caller.statuses) > 5 for caller in callers))
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        for caller in callers:
+            caller.join(20)
+    _, log = process.communicate(timeout=30)
+    assert [caller.error for caller in callers] == [None] * NUM_CALLERS
+    assert {status for caller in callers for status in caller.statuses} == {200}
+    assert process.returncode == 0
+    assert time.monotonic() - began >= 1.0  # the grace: load balancers may still have sent something
+    assert "Traceback" not in log
+
+
+def test_during_the_grace_new_callers_are_still_answered(process: "subprocess.Popen[str]", wait_for: Any) -> None:
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[3]
+    with httpx.Client(base_url=url, timeout=20) as client:
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: client.get("/health/ready").status_code == 503)
+        assert client.get("/health/ready").json()["reasons"] == ["draining"]
+    process.send_signal(signal.SIGTERM)  # who says it twice does not want to wait
+    process.communicate(timeout=30)
+    assert process.returncode == 0
