@@ -17,6 +17,7 @@ from service.contract.history_scripts import DEFAULT_SEEN_CAP
 from service.contract.redis_keys import HISTORY_CAP
 from service.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
+from service.round_trips import Command, RoundTrips
 from service.user_items import UserItems as UserItems
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Histories:
         self.reads = self.failures = self.stale_answers = self.unknown_users = self.round_trips = 0
         self.cache = HistoryCache(cache_bytes)
         self._connection = connection
+        self._round_trips = RoundTrips(connection)
         self._seen_cap = seen_cap
         self._breaker = CircuitBreaker(pause_seconds)
         self._waiting: deque[_Waiting] = deque()
@@ -71,7 +73,7 @@ class Histories:
         """
         self.reads += 1
         if self._breaker.refuses():
-            return self._last_known(user_id)
+            return self._last_known(user_id, self._connection.cure)
         waiting = _Waiting(user_id, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._reading is None:
@@ -91,8 +93,10 @@ class Histories:
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+                batch = [each for each in batch if not each.answer.done()]  # whoever gave up meanwhile is done
                 try:
-                    await self._answer([each for each in batch if not each.answer.done()])
+                    if batch:
+                        await self._answer(batch)
                 except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                     for each in batch:
                         if not each.answer.done():
@@ -103,7 +107,7 @@ class Histories:
     async def _answer(self, batch: list[_Waiting]) -> None:
         users = list(dict.fromkeys(each.user_id for each in batch))
         try:
-            replies = await self._fetch(users) if users else []
+            replies = await self._fetch(users)
         except (RedisUnavailableError, *RedisFailure) as error:
             if is_timeout(error):
                 self._breaker.timed_out()
@@ -112,24 +116,25 @@ class Histories:
             else:
                 self._breaker.answered()
             self._say_once(failing=True, why=f": {type(error).__name__}: {error}")
-            found = {}
+            found, why = {}, self._connection.cure
         else:
             self._breaker.answered()
             self._say_once(failing=False)
             found = {user: self._understood(user, *replies[2 * at : 2 * at + 2]) for at, user in enumerate(users)}
+            why = "Redis refuses: the service's log says why"
         for each in batch:
             if not each.answer.done():
-                self._settle(each, found.get(each.user_id))
+                self._settle(each, found.get(each.user_id), why)
 
     async def _fetch(self, users: Sequence[str]) -> list[Any]:
         """For every user the replies to LRANGE and ZRANGE; a refused command is its error."""
         self.round_trips += 1
         keys = self._connection.keys
-        async with self._connection.client.pipeline(transaction=False) as pipeline:
-            for user_id in users:
-                pipeline.lrange(keys.history(user_id), 0, HISTORY_CAP - 1)
-                pipeline.zrange(keys.seen(user_id), -self._seen_cap, -1)
-            return list(await pipeline.execute(raise_on_error=False))
+        commands: list[Command] = []
+        for user_id in users:
+            commands.append(("LRANGE", keys.history(user_id), 0, HISTORY_CAP - 1))
+            commands.append(("ZRANGE", keys.seen(user_id), -self._seen_cap, -1))
+        return await self._round_trips.send(commands)
 
     def _understood(self, user_id: str, history: Any, seen: Any) -> UserItems | None:
         refused = next((reply for reply in (history, seen) if isinstance(reply, Exception)), None)
@@ -140,10 +145,10 @@ class Histories:
         self.cache.put(user_id, items)
         return items
 
-    def _settle(self, waiting: _Waiting, items: UserItems | None) -> None:
+    def _settle(self, waiting: _Waiting, items: UserItems | None, why: str) -> None:
         if items is None:
             try:
-                waiting.answer.set_result(self._last_known(waiting.user_id))
+                waiting.answer.set_result(self._last_known(waiting.user_id, why))
             except RedisUnavailableError as error:
                 waiting.answer.set_exception(error)
             return
@@ -151,11 +156,11 @@ class Histories:
             self.unknown_users += 1
         waiting.answer.set_result(items)
 
-    def _last_known(self, user_id: str) -> UserItems:
+    def _last_known(self, user_id: str, why: str) -> UserItems:
         self.failures += 1
         known = self.cache.get(user_id)
         if known is None:
-            raise RedisUnavailableError(f"the user's items cannot be read: {self._connection.cure}")
+            raise RedisUnavailableError(f"the user's items cannot be read: {why}")
         self.stale_answers += 1
         return known._replace(stale=True)
 

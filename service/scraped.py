@@ -51,9 +51,9 @@ class RuntimeCollector(Collector):
     def _queue(self) -> Iterator[Metric]:
         recommender = self._runtime.recommender
         yield _gauge("queue_depth", "Requests that wait for a run of the decoder.", recommender.batcher.queue_length)
-        told = "What a request that comes now would wait for its run; beyond the limit it is refused."
-        yield _gauge("queue_wait_expected_seconds", told, recommender.batcher.wait_seconds())
-        yield _gauge("queue_wait_limit_seconds", "The limit of it.", recommender.admission.limit_seconds)
+        told = "What a request that comes now would take; beyond the limit it is refused."
+        yield _gauge("answer_expected_seconds", told, recommender.batcher.answer_seconds())
+        yield _gauge("answer_limit_seconds", "The limit of it.", recommender.admission.limit_seconds)
         yield _gauge(
             "decoder_run_age_seconds", "How long the present run has taken.", recommender.batcher.run_age_seconds
         )

@@ -37,15 +37,10 @@ class HistoryLimits:
     seen_ttl_seconds: int = 0
 
 
-_EXPIRE = """
+APPLY_EVENT = """
 local function expire(key, seconds)
   if tonumber(seconds) > 0 then redis.call('EXPIRE', key, seconds) else redis.call('PERSIST', key) end
 end
-"""
-
-APPLY_EVENT = (
-    _EXPIRE
-    + """
 local history, seen, event = KEYS[1], KEYS[2], KEYS[3]
 local item, time, duplicates = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 if event and redis.call('EXISTS', event) == 1 then return 0 end
@@ -86,40 +81,33 @@ expire(seen, ARGV[7])
 if event then redis.call('SET', event, 1, 'EX', ARGV[8]) end
 return 1
 """
-)
 """Add one event to its user; 1 when it changed anything, 0 when its event id is known.
 
 KEYS: history, seen, [event]. ARGV: `event_arguments`. The event's own key is written last and in the same step: where
 it stands, the history has the event.
 """
 
-REPLACE = (
-    _EXPIRE
-    + """
+REPLACE = """
 local history, seen = KEYS[1], KEYS[2]
 local newest = redis.call('ZRANGE', seen, -1, -1, 'WITHSCORES')[2]
-if ARGV[1] ~= 'always' then
-  if newest and tonumber(newest) > tonumber(ARGV[1]) then return 0 end
-  if not newest and redis.call('EXISTS', history) == 1 then return 0 end
+if newest and ARGV[1] ~= 'always' and tonumber(newest) > tonumber(ARGV[1]) then return 0 end
+if redis.call('LLEN', history) > 0 then
+  if not newest and ARGV[1] ~= 'always' then return 0 end
+  redis.call('DEL', history)
 end
-redis.call('LLEN', history)
-redis.call('DEL', history, seen)
-local count = (#ARGV - 4) / 2
+if newest then redis.call('DEL', seen) end
 local items = {}
-for at = 1, math.min(count, tonumber(ARGV[2])) do items[at] = ARGV[4 + 2 * at] end
+for at = 6, math.min(#ARGV, 4 + 2 * ARGV[2]), 2 do items[#items + 1] = ARGV[at] end
 for start = 1, #items, 1000 do
   redis.call('RPUSH', history, unpack(items, start, math.min(start + 999, #items)))
 end
 for start = 5, #ARGV, 2000 do
   redis.call('ZADD', seen, 'GT', unpack(ARGV, start, math.min(start + 1999, #ARGV)))
 end
-if count > 0 then
-  expire(history, ARGV[3])
-  expire(seen, ARGV[4])
-end
+if tonumber(ARGV[3]) > 0 then redis.call('EXPIRE', history, ARGV[3]) end
+if tonumber(ARGV[4]) > 0 then redis.call('EXPIRE', seen, ARGV[4]) end
 return 1
 """
-)
 """Put other items in the place of a user's; 1 when that happened, 0 when Redis holds something newer.
 
 KEYS: history, seen. ARGV: the newest score that may be replaced or 'always', history cap, the two TTLs, then score and

@@ -89,7 +89,7 @@ def test_stages_and_runs_of_the_decoder_are_told(asked: tuple[httpx.Client, Samp
     assert (value(samples, "batch_size_count"), value(samples, "batch_size_sum")) == (2, 2)
     assert value(samples, "batch_padding_ratio_sum") == 0
     assert value(samples, "queue_depth") == 0
-    assert (value(samples, "queue_wait_limit_seconds") or 0) > 0
+    assert (value(samples, "answer_limit_seconds") or 0) > 0
 
 
 def test_a_batch_is_answers_and_one_request(own_service: httpx.Client) -> None:
