@@ -13,8 +13,8 @@ from offline.errors import BadInputError, JobError, LockedError
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import RedisServerError, ensure_server
 
-LOCK_SECONDS = 60
-"""How long a lock outlives a job that died; a living one renews it."""
+LOCK_SECONDS, RENEW_SECONDS = 60, 20
+"""How long a lock outlives a job that died, and how often a living one renews it."""
 
 CURE = "start it, correct MMGREC_REDIS_URL (--redis-url), or unset it to use the private server"
 
@@ -102,7 +102,7 @@ class Lease:
             self._lock.release()
 
     def _renew(self) -> None:
-        while not self._ended.wait(LOCK_SECONDS / 3):
+        while not self._ended.wait(RENEW_SECONDS):
             with suppress(redis.RedisError):  # the next one may succeed; `require` says if not
                 self._lock.reacquire()
 

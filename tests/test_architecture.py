@@ -103,6 +103,25 @@ def test_the_base_install_pulls_in_nothing_of_the_offline_side() -> None:
     assert found & {"torch", "onnx", "onnxscript", "polars", "safetensors", "scikit-learn", "scipy", "typer"} == set()
 
 
+PICKLING = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+
+
+def test_nothing_is_pickled() -> None:
+    """Whoever loads a pickle runs what it says; runs and releases come from elsewhere."""
+    found = []
+    for path in SOURCES:
+        if path.is_relative_to(ROOT / "tests"):
+            continue
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name.partition(".")[0] for alias in node.names} | {getattr(node, "module", None)}
+                found += [f"{relative(path)}: {name}" for name in names & PICKLING]
+            loads = isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "torch.load")
+            if loads and "allow_pickle=False" not in ast.unparse(node):
+                found.append(f"{relative(path)}: {ast.unparse(node)}")
+    assert found == []
+
+
 CONTRACT = "service.contract"
 
 

@@ -189,21 +189,3 @@ def test_a_held_lock_ends_the_job_with_4(
     assert (ended.code, ended.out) == (4, "")
     assert ended.err.startswith(f"error: another publish runs in namespace {keys.namespace}; wait for it")
     assert all_keys(client, keys) == {keys.lock("publish").encode()}
-
-
-def test_publish_list_and_roll_back(job, run: RunFolder, redis_url: str, namespace: str) -> None:
-    where = ("--redis-url", redis_url, "--namespace", namespace)
-    first = job("publish", "--run", run.folder, *where).result["version"]
-    assert job("rollback", *where).code == 2  # there is nothing to go back to
-    second = job("publish", "--run", run.folder, *where).result["version"]
-    listed = job("releases", *where).result["releases"]
-    assert [(entry["version"], entry["active"]) for entry in listed] == [(first, False), (second, True)]
-    assert listed[0]["recall@20"] == run.read_json("metrics.json")["recall@20"]
-    assert job("rollback", *where).result == {"version": first}
-    assert job("rollback", second, *where).result == {"version": second}
-    unknown = job("rollback", "20200101", *where)
-    assert (unknown.code, unknown.err) == (
-        2,
-        f"error: release 20200101 is not in namespace {namespace}; see what is: python -m offline releases\n",
-    )
-    assert [entry["active"] for entry in job("releases", *where).result["releases"]] == [False, True]

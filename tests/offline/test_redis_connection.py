@@ -1,5 +1,7 @@
 """Connecting to Redis, and what is said when that fails: one line with the cure, and never the password."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,48 @@ def test_a_lease_that_ended_meanwhile_is_no_error_and_leaves_the_next_writer_alo
     with job_lock(client, keys, "publish"):
         client.set(keys.lock("publish"), "somebody else's")
     assert client.get(keys.lock("publish")) == b"somebody else's"
+
+
+def renewed(client: redis.Redis, key: str) -> bool:
+    """Whether the lease gets longer again after it was made short; it has 30 seconds to."""
+    client.expire(key, 30)
+    while 0 < client.ttl(key) <= 30:
+        time.sleep(0.01)
+    return client.ttl(key) > 30
+
+
+def test_a_lease_is_renewed_for_as_long_as_the_job_lives(
+    client: redis.Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_connection, "RENEW_SECONDS", 0.05)
+    keys = RedisKeys(namespace)
+    with job_lock(client, keys, "publish") as lease:
+        for _ in range(3):
+            assert renewed(client, keys.lock("publish"))
+        lease.require()
+    assert client.get(keys.lock("publish")) is None
+    assert "lease" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_job_that_lost_its_lease_is_told_before_it_flips_anything(client: redis.Redis, namespace: str) -> None:
+    keys = RedisKeys(namespace)
+    with job_lock(client, keys, "publish") as lease:
+        lease.require()
+        client.set(keys.lock("publish"), "somebody else's")
+        with pytest.raises(LockedError, match=f"lock of publish in namespace {namespace} was lost.*start it again"):
+            lease.require()
+    assert client.get(keys.lock("publish")) == b"somebody else's"
+
+
+def test_a_lease_outlives_redis_being_away_for_a_moment(
+    own_redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_connection, "RENEW_SECONDS", 0.05)
+    own_redis.start()
+    keys = RedisKeys(namespace)
+    with redis.Redis.from_url(own_redis.url, retry=None) as client, job_lock(client, keys, "publish") as lease:
+        own_redis.kill()
+        time.sleep(0.5)  # some renewals fail
+        own_redis.start()  # its append-only file kept the lock
+        assert renewed(client, keys.lock("publish"))
+        lease.require()

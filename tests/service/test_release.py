@@ -151,3 +151,22 @@ def test_the_self_test_finds_an_excluded_item(
     publish("v1")
     with pytest.raises(BrokenReleaseError, match="none excluded"):
         load_release(store, "v1", settings, decoder_factory=Deaf)
+
+
+def test_the_self_test_decodes_a_history_of_full_length(
+    store: ReleaseStore, settings: Settings, publish: Any, fake_decoder: Any
+) -> None:
+    """A graph may answer to short histories and fail on long ones."""
+    lengths: list[int] = []
+
+    class Short(fake_decoder):  # type: ignore[misc]
+        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
+            lengths.extend(map(len, histories))
+            if max(map(len, histories)) > 5:
+                raise RuntimeError("an axis is too long")
+            return super().decode(histories, filters, beam_width=beam_width)
+
+    publish("v1")
+    with pytest.raises(BrokenReleaseError, match=r"its decoder does not run .RuntimeError: an axis is too long"):
+        load_release(store, "v1", settings, decoder_factory=Short)
+    assert lengths == [0, 1, 6]  # max_history is 6
