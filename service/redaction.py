@@ -5,7 +5,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 HIDDEN = "***"
 MIN_HIDDEN_LENGTH = 4
@@ -18,7 +18,7 @@ class Redaction:
     """Hides configured secrets in any text, and names users by a keyed hash.
 
     Args:
-        hidden: secrets; of an URL its password and user name part are hidden as well.
+        hidden: secrets; of a URL the password is hidden alone as well.
         hash_key: key of the hashes; None takes a random one, so that hashes of two processes cannot be compared.
     """
 
@@ -57,7 +57,7 @@ def _parts(secret: str) -> set[str]:
     parts = {secret, *(part.strip() for part in secret.split(","))}
     if "://" in secret:
         url = urlsplit(secret)
-        passwords = {url.password} if url.password else set()
+        passwords = {url.password or "", *parse_qs(url.query).get("password", [])} - {""}
         parts = {secret, *passwords, *(unquote(password) for password in passwords)}
     return parts
 

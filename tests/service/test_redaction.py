@@ -19,15 +19,20 @@ user_ids = st.text(min_size=4, max_size=30)
         "cannot log in with hunter2@home at 10.0.0.1",
         "password hunter2%40home is wrong",
         'the keys "first-key-first-key" and second-key-second-key',
+        "password third-secret is wrong",
     ],
 )
 def test_secrets_and_their_parts_are_hidden(text: str) -> None:
     redaction = Redaction(
-        ["redis://default:hunter2%40home@10.0.0.1:6379/0", "first-key-first-key, second-key-second-key"]
+        [
+            "redis://default:hunter2%40home@10.0.0.1:6379/0",
+            "first-key-first-key, second-key-second-key",
+            "unix:///redis.sock?password=third-secret",
+        ]
     )
     shown = redaction.without_secrets(text)
     assert HIDDEN in shown
-    for part in ("hunter2", "first-key", "second-key"):
+    for part in ("hunter2", "first-key", "second-key", "third-secret"):
         assert part not in shown
 
 
