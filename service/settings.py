@@ -4,7 +4,6 @@ import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import redis
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -17,6 +16,7 @@ from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.contract.signatures import split_keys
 from service.device import Device
+from service.edge_settings import EdgeSettings
 from service.history_cache import DEFAULT_CACHE_BYTES
 from service.secret_files import FILE_SUFFIX, SecretFileError, SecretFiles, file_options, is_secret, read_secret
 
@@ -41,7 +41,7 @@ def _default_threads() -> int:
     return max(1, min(_MAX_DEFAULT_THREADS, usable - 1))
 
 
-class Settings(BaseSettings):
+class Settings(EdgeSettings):
     """Settings of one service process. Arguments win over the environment, the environment over the defaults.
 
     Raises:
@@ -125,45 +125,6 @@ class Settings(BaseSettings):
     event_stream_max_length: int = Field(
         default=250_000, ge=1, description="events that each stream keeps, about; the oldest leave first"
     )
-    max_header_bytes: int = Field(
-        default=32 * 1024, ge=1024, description="largest accepted headers of a request, names and values together"
-    )
-    api_keys: SecretStr | None = Field(
-        default=None, description="keys that callers must show, comma-separated; for small set-ups, see API_KEYS_FILE"
-    )
-    api_keys_file: Path | None = Field(
-        default=None,
-        description="file of lines NAME:SHA256 (made by python -m service.api_keys NAME), read again when it changes",
-    )
-    admin_keys: SecretStr | None = Field(
-        default=None, description="keys for /admin/*, comma-separated; without any, /admin/* does not exist"
-    )
-    admin_keys_file: Path | None = Field(default=None, description="the same as API_KEYS_FILE, for /admin/*")
-    allow_anonymous: bool = Field(
-        default=False, description="without API keys, be reachable from other machines all the same"
-    )
-    metrics_public: bool = Field(default=True, description="GET /metrics asks for no key")
-    rate_limit_per_second: float | None = Field(
-        default=None,
-        gt=0,
-        le=1e6,
-        description="recommendations or other requests per second of one key, counted per process; none: no limit",
-    )
-    rate_limit_burst: int | None = Field(
-        default=None, ge=1, le=10**6, description="requests of one key at once; default: those of one second"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least severe lines of the log: debug, info (one per request), warning or error"
-    )
-    log_format: Literal["json", "text"] = Field(default="json", description="json (one object per line) or text")
-    log_hash_key: SecretStr | None = Field(
-        default=None,
-        description="key of the hashes that stand for user ids in logs and traces; default: a random one per process",
-    )
-    otel_endpoint: str | None = Field(
-        default=None,
-        description="OTLP/HTTP collector that traces are sent to, such as http://127.0.0.1:4318 (needs mmgrec[otel])",
-    )
 
     @classmethod
     def settings_customise_sources(
@@ -211,18 +172,6 @@ class Settings(BaseSettings):
                     "with special characters of a password percent-encoded"
                 ) from None
         return url
-
-    @field_validator("otel_endpoint")
-    @classmethod
-    def _usable_endpoint(cls, endpoint: str | None) -> str | None:
-        if endpoint is not None:
-            url = urlsplit(endpoint)
-            if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
-                raise ValueError(
-                    "write http:// or https:// and a host, such as http://127.0.0.1:4318; credentials belong into "
-                    "OTEL_EXPORTER_OTLP_HEADERS"
-                )
-        return endpoint
 
     def secrets(self) -> list[str]:
         """Every secret that is set, for whoever keeps them out of sight."""
