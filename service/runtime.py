@@ -1,7 +1,6 @@
 """The parts of a running service, put together once per process and taken apart in order."""
 
 import asyncio
-from contextlib import suppress
 from importlib import metadata
 from typing import Self
 
@@ -19,6 +18,7 @@ from service.release_admin import ReleaseAdmin
 from service.release_watch import ReleaseWatch
 from service.schemas.status import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
 from service.settings import Settings
+from service.task_end import end_task
 
 VERSION = metadata.version("mmgrec")
 DEAD_WORKER_SECONDS = 60.0
@@ -68,9 +68,7 @@ class Runtime:
 
     async def __aexit__(self, *_: object) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+            await end_task(self._watching)
         await asyncio.to_thread(self.watch.close)
         await asyncio.to_thread(self._inference.close)
         await self._connection.close()

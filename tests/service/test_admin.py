@@ -26,7 +26,7 @@ ROUTES = [("GET", "/admin/releases"), ("POST", "/admin/reload"), ("POST", "/admi
 def operated(
     settings: Settings, publish: Any, running: Running, wait_for: WaitFor, fake_decoder: Any
 ) -> Iterator[httpx.Client]:
-    """A service that looks for releases once an hour, so that what happens, happens by an admin's call."""
+    """A service that polls once an hour and hears of releases by message alone, unless an admin calls."""
     publish("v1")
     keys = {"admin_keys": SecretStr(ADMIN_KEY), "api_keys": SecretStr(KEY), "release_poll_seconds": 3600.0}
     with running(create_app(settings.model_copy(update=keys), decoder_factory=fake_decoder)) as client:
@@ -72,10 +72,11 @@ def test_releases_are_listed(operated: httpx.Client, publish: Any, store: Releas
     publish("v2")
     publish("v3")
     store.activate("v1", "canary", 0.25)
+    operated.post("/admin/reload")
     assert operated.get("/admin/releases").json()["releases"] == [
-        {"version": "v1", "active_in": ["canary"], "loaded_in": ["main"]},
+        {"version": "v1", "active_in": ["canary"], "loaded_in": ["canary"]},
         {"version": "v2", "active_in": [], "loaded_in": []},
-        {"version": "v3", "active_in": ["main"], "loaded_in": []},
+        {"version": "v3", "active_in": ["main"], "loaded_in": ["main"]},
     ]
 
 
