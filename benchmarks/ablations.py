@@ -12,7 +12,8 @@ another file then. Every line has its commit and a hash of the sources; processe
 checkout that nobody edits meanwhile (`git worktree add`).
 
 Without --data nothing is measured: --table and --plot show what --out holds. Prints one JSON object, or the table.
-Exit status 1 when a variant failed; its line says why, and the next call tries it again.
+Exit status 1 when a variant failed; its line says why, and the next call tries it again. Other exit codes are those of
+the offline jobs.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.quality import INSTALL, NEEDED, numbers
+from benchmarks.quality import INSTALL, NEEDED, names, numbers
 from benchmarks.scoring.provenance import work_folder
 
 PLOT_INSTALL = "pip install -e '.[offline,bench]' -c constraints.txt"
@@ -33,7 +34,9 @@ def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, action="append", metavar="DIR", help="dataset folder; several are allowed")
     parser.add_argument("--seeds", type=numbers, default=(0,), metavar="0,1,2", help="seeds of the runs (default 0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="file of results, one JSON object per line")
-    parser.add_argument("--only", metavar="NAME,...", help="variants or groups of variants (default: all)")
+    parser.add_argument(
+        "--only", type=names, default=(), metavar="NAME,...", help="variants or groups of variants (default: all)"
+    )
     parser.add_argument("--recipe", default="standard", help="the full recipe (default standard)")
     parser.add_argument("--run-folder", type=Path, metavar="DIR", help="keep the runs here and reuse what is here")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results into this file")
@@ -53,18 +56,25 @@ def main(argv: list[str] | None = None) -> int:
         install = PLOT_INSTALL if "matplotlib" in missing else INSTALL
         print(json.dumps({"benchmark": "ablations", "missing": missing, "install": install}))
         return 1
-    from benchmarks.ablating.results import Results  # after the check: they import all that is needed
+    from offline.exit_codes import exit_code_of  # after the check: it and all that follows import what is needed
+
+    return exit_code_of(lambda: _study(arguments))
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    """Measure what is missing, show what there is; 1 when a variant failed."""
+    from benchmarks.ablating.results import Results
     from benchmarks.ablating.runner import Study, run_study
     from benchmarks.ablating.study_table import as_markdown
-    from offline.errors import BadInputError, LockedError
+    from offline.output_files import require_writable
 
-    only = [name.strip() for name in arguments.only.split(",")] if arguments.only else []
+    if arguments.data:
+        require_writable(arguments.out, "--out", "a file of JSON lines")
+    if arguments.plot:
+        require_writable(arguments.plot, "--plot", "a PNG file")
     work, results = work_folder(arguments.run_folder), Results(arguments.out)
-    try:
-        outcome = run_study(Study(arguments.data or [], arguments.seeds, arguments.recipe, only, work), results)
-    except (BadInputError, LockedError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2 if isinstance(error, BadInputError) else 4
+    study = Study(arguments.data or [], arguments.seeds, arguments.recipe, arguments.only, work)
+    outcome = run_study(study, results)
     if arguments.plot:
         from benchmarks.ablating.study_plot import draw
 

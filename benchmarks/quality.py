@@ -6,7 +6,7 @@ Trains the recipe with every seed (or takes the runs that an earlier call finish
 default tier, and beside it the generator alone, exhaustive dense search over the same vectors, the recall of the beam,
 and all peers of `python -m offline baselines`; with what recall does not say, seconds per stage and peak memory.
 Prints one JSON object, or with --table a Markdown table of it; what is going on stands on stderr. `verdict` says which
-bars of the issue are met, for the datasets that have some; the exit status does not.
+bars of the issue are met, for the datasets that have some; the exit status does not: it is that of an offline job.
 
 Finished runs and peers are kept in the user's cache folder under a hash of the sources, so that a call that was stopped
 goes on and nothing old is taken after a change of the code. With --run-folder they are kept in that folder, whatever
@@ -38,7 +38,7 @@ def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
         "--run-folder", type=Path, metavar="DIR", help="keep runs and peers here and reuse what is here"
     )
     parser.add_argument("--no-peers", action="store_true", help="MMGRec alone")
-    parser.add_argument("--only-peers", metavar="NAME,...", help="some of the peers")
+    parser.add_argument("--only-peers", type=names, metavar="NAME,...", help="some of the peers")
     parser.add_argument(
         "--peer-seeds", type=numbers, metavar="0", help="seeds of the peers (default: those of the runs)"
     )
@@ -47,7 +47,18 @@ def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
 
 def numbers(text: str) -> tuple[int, ...]:
     """Seeds from `0,1,2`, each once."""
-    return tuple(dict.fromkeys(int(number) for number in text.split(",")))
+    try:
+        return tuple(dict.fromkeys(int(number) for number in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers; give some, such as 0,1,2") from error
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names from `one,another`, each once; "" would read as "all" although it names nothing."""
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; leave the option out to take all")
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,32 +72,31 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.data and not DEFAULT_DATA.is_dir():
         print(json.dumps({"benchmark": "quality", "skipped": f"{DEFAULT_DATA} does not exist; name one with --data"}))
         return 0
-    from benchmarks.scoring.quality_report import Plan, quality  # after the check: they import all of it
+    from offline.exit_codes import exit_code_of  # after the check: it and all that follows import what is needed
+
+    return exit_code_of(lambda: _measure(arguments, folders))
+
+
+def _measure(arguments: argparse.Namespace, folders: list[Path]) -> None:
+    """Measure all datasets, and write or print the report."""
+    from benchmarks.scoring.quality_report import Plan, quality
     from benchmarks.scoring.quality_table import as_markdown
-    from offline.baselines.job import require_json_path
     from offline.baselines.registry import REGISTRY
     from offline.checkpoint import write_json
-    from offline.errors import BadInputError
+    from offline.output_files import require_writable
 
-    peers = () if arguments.no_peers else tuple(REGISTRY)
-    if arguments.only_peers:
-        peers = tuple(name.strip() for name in arguments.only_peers.split(","))
-    seeds, peer_seeds = arguments.seeds, arguments.peer_seeds or arguments.seeds
+    peers = () if arguments.no_peers else arguments.only_peers or tuple(REGISTRY)
     work = work_folder(arguments.run_folder)
-    try:
-        if arguments.json:
-            require_json_path(arguments.json)
-        report = quality(Plan(folders, arguments.recipe, seeds, peers, peer_seeds, work))
-    except BadInputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    if arguments.json:
+        require_writable(arguments.json, "--json", "a JSON file")
+    peer_seeds = arguments.peer_seeds or arguments.seeds
+    report = quality(Plan(folders, arguments.recipe, arguments.seeds, peers, peer_seeds, work))
     if arguments.json:
         write_json(arguments.json, report)
     if arguments.table:
         print(as_markdown(report))
     elif not arguments.json:
         print(json.dumps(report))
-    return 0
 
 
 if __name__ == "__main__":

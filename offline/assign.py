@@ -1,6 +1,4 @@
-"""Rec-IDs from the trained quantizer: codes with bounded buckets, then popularity tokens, then a report with floors."""
-
-from dataclasses import dataclass
+"""Rec-IDs from the trained quantizer: codes with bounded buckets, then popularity tokens."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,28 +7,9 @@ from torch import Tensor
 
 from model.graph_rqvae import GraphRQVAE
 from offline.dataset import Dataset
-from offline.errors import CollapsedRecIdsError
+from offline.rec_id_report import RecIdReport, check, report_of
 from offline.recipes import RecIdSettings
 from service.contract.rec_id import Int32Array, RecIdSpace, popularity_tokens
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecIdReport:
-    """How well the Rec-IDs spread.
-
-    Attributes:
-        usage: share of the codes in use, per level.
-        perplexity: exp of the entropy of the code frequencies, per level (at most the codebook size).
-        unique_share: share of items that share their codes with nobody.
-        largest_bucket: most items with equal codes.
-        moved: items given another last code than their nearest because its bucket was full.
-    """
-
-    usage: tuple[float, ...]
-    perplexity: tuple[float, ...]
-    unique_share: float
-    largest_bucket: int
-    moved: int
 
 
 @torch.no_grad()
@@ -43,7 +22,8 @@ def assign_rec_ids(
         model: trained Graph RQ-VAE.
         items: unit item vectors [num_items, D].
         dataset: for ids and training counts.
-        settings: bucket bound, headroom and floors.
+        settings: bucket bound, headroom and floors; with a `min_code_usage` of 0 there are no floors at all, so that
+            an ablation can show what collapsed Rec-IDs come to.
 
     Returns:
         int32 [num_items, num_levels + 1] in item-row order, their space, and the report.
@@ -60,8 +40,8 @@ def assign_rec_ids(
         codebook_sizes=(settings.codebook_size,) * settings.num_levels,
         popularity_size=int(popularity.max()) + 1 + settings.popularity_headroom,
     )
-    report = _report(codes, popularity, settings.codebook_size, moved)
-    _check_floors(report, settings, codes)
+    report = report_of(codes, popularity, settings.codebook_size, moved)
+    check(report, codes, items.numpy(), settings)
     return np.concatenate([codes, popularity[:, None]], axis=1), space, report
 
 
@@ -122,32 +102,3 @@ def _spread(distances: npt.NDArray[np.float32], bound: int) -> npt.NDArray[np.in
         chosen[item] = next(code for code in preference[item] if room[code])
         room[chosen[item]] -= 1
     return chosen
-
-
-def _report(codes: Int32Array, popularity: Int32Array, codebook_size: int, moved: int) -> RecIdReport:
-    shares = [np.bincount(level, minlength=codebook_size) / len(level) for level in codes.T]
-    _, sizes = np.unique(codes, axis=0, return_counts=True)
-    return RecIdReport(
-        usage=tuple(float((share > 0).mean()) for share in shares),
-        perplexity=tuple(float(np.exp(-(share[share > 0] * np.log(share[share > 0])).sum())) for share in shares),
-        unique_share=float((sizes == 1).sum() / len(codes)),
-        largest_bucket=int(popularity.max()) + 1,
-        moved=moved,
-    )
-
-
-def _check_floors(report: RecIdReport, settings: RecIdSettings, codes: Int32Array) -> None:
-    """Refuse codebooks that collapsed.
-
-    A level has work to do for the items that share all codes above it; below four of them per code, low usage is
-    natural (the levels above have told the items apart already) and no floor holds.
-    """
-    for level, usage in enumerate(report.usage):
-        _, bucket, sizes = np.unique(codes[:, :level], axis=0, return_inverse=True, return_counts=True)
-        num_undecided = int((sizes[bucket.reshape(-1)] > 1).sum()) if level else len(codes)
-        if num_undecided >= 4 * settings.codebook_size and usage < settings.min_code_usage:
-            raise CollapsedRecIdsError(
-                f"level {level} uses {usage:.0%} of its {settings.codebook_size} codes for {num_undecided} items that "
-                f"the levels above leave together; the floor is {settings.min_code_usage:.0%}: take a recipe with "
-                "fewer codes, or train the quantizer longer"
-            )

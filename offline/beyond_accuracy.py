@@ -92,11 +92,12 @@ def list_calibration_error(
 
     The claim: a held-out interaction of the user is this item with probability `exp(log_prob)`. The outcome: the share
     of the user's held-out items that it is, so 1 / their number on a hit. It says nothing of items beyond the lists.
+    Items with a log-probability of NaN (the popular ones that a user without a history is served) claim nothing.
 
     Raises:
-        ValueError: there is no list with an item in it.
+        ValueError: there is no list with an item that claims something.
     """
-    listed = ranking >= 0
+    listed = (ranking >= 0) & ~np.isnan(log_probs)
     counts = np.array([len(np.unique(targets.of(int(user)))) for user in users])
     outcomes = hits(ranking, users, targets) / np.maximum(counts, 1)[:, None]
     return expected_calibration_error(np.exp(log_probs[listed].astype(np.float64)), outcomes[listed], num_bins)
@@ -138,14 +139,15 @@ def beyond_accuracy(
         users: user rows [U].
         dataset: whose training interactions are counted.
         targets: held-out items.
-        log_probs: [U, K'] over the whole catalogue; None where the scores are no log-probabilities.
+        log_probs: [U, K'] over the whole catalogue; None where the scores are no log-probabilities, NaN for an item
+            that has none.
     """
     top = ranking[:, :20]
     item_counts = dataset.train_counts()
     user_counts = np.bincount(dataset.train.users, minlength=dataset.num_users)
     listed = bool((top >= 0).any())
     calibration = None
-    if listed and log_probs is not None:
+    if log_probs is not None and ((top >= 0) & ~np.isnan(log_probs[:, :20])).any():
         calibration = list_calibration_error(top, log_probs[:, :20], users, targets)
     return {
         "coverage@20": catalogue_coverage(top, dataset.num_items),

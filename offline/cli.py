@@ -1,7 +1,6 @@
 """The map of the jobs: `python -m offline --help`. Flags are alike in every job."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ import typer
 from offline import progress, release_jobs
 from offline.errors import BadInputError
 from offline.options import Data, Home, Namespace, RecipeName, RedisUrl, Run, Seed
+from offline.output_files import require_writable
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_server import DEFAULT_HOME, stop_server
 
@@ -71,19 +71,20 @@ def evaluate(
 ) -> None:
     """Score a run's exported ONNX through the service's own decoder. Prints the metrics as JSON."""
     from offline.dataset import load_dataset
-    from offline.evaluate import write_predictions
+    from offline.evaluate import served_rankings, write_predictions
     from offline.run_folder import RunFolder
     from offline.train import evaluate_run, require_same_dataset
 
     folder = RunFolder(run)
     folder.require("decoder")
     if predictions is not None:
-        _require_writable(predictions)
-    dataset = load_dataset(data, seed=folder.read_json("run.json")["recipe"]["seed"])  # else it meets its training data
+        require_writable(predictions, "--predictions", "a parquet file")
+    # With the seed of the run, else it meets its training data.
+    dataset = load_dataset(data, seed=folder.read_json("run.json")["recipe"]["seed"], judged_by=split)
     require_same_dataset(folder, data)
     metrics, rankings = evaluate_run(dataset, folder, split)
     if predictions is not None:
-        write_predictions(rankings, dataset, predictions)
+        write_predictions(served_rankings(rankings, dataset, split), dataset, predictions)
         progress.say(f"wrote {predictions}")
     _print(metrics)
 
@@ -103,15 +104,15 @@ def baselines(
     ] = None,
 ) -> None:
     """Run simple peers (popularity, item-kNN, EASE, transitions, LightGCN, SASRec) on a dataset. Prints a table."""
-    from offline.baselines.job import require_json_path, run_baselines
+    from offline.baselines.job import run_baselines
     from offline.baselines.table import as_table
     from offline.checkpoint import write_json
     from offline.dataset import load_dataset
 
     if json_file is not None:
-        require_json_path(json_file)
-    names = [name.strip() for name in only.split(",")] if only is not None else []
-    report = run_baselines(load_dataset(data, seed=seed), split, names, seed=seed)
+        require_writable(json_file, "--json", "a JSON file")
+    names = [] if only is None else _names(only)
+    report = run_baselines(load_dataset(data, seed=seed, judged_by=split), split, names, seed=seed)
     if json_file is not None:
         write_json(json_file, report.as_json())
     typer.echo(as_table(report))
@@ -194,20 +195,12 @@ def demo(
     run_demo(data, check=check, port=port, home=home, redis_url=redis_url, seed=seed, recipe=recipe)
 
 
-def _require_writable(path: Path) -> None:
-    """Refuse a file that cannot be written, before the work that fills it."""
-    try:
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            raise OSError("it is not a file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        trial = target.with_name(f"{target.name}.{os.getpid()}.part")
-        trial.touch()
-        trial.unlink()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        raise BadInputError(
-            f"--predictions {path} cannot be written ({error}); give the path of a parquet file"
-        ) from error
+def _names(only: str) -> list[str]:
+    """The names of --only; "" would read as "all" although it names nothing."""
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    if not names:
+        raise BadInputError(f"--only {only!r} names no peer; leave it out to run all, or give names: popularity,ease")
+    return names
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from offline import splits
+from offline import progress, splits
 from offline.dataset_checks import (
     INTERACTIONS_FILE,
     ITEMS_FILE,
@@ -89,7 +89,10 @@ class Dataset:
         return _by_user(known, self.num_users)
 
     def targets(self, split: splits.Split) -> Histories:
-        """The items of one split per user: what a recommendation should have found. Users without any are empty."""
+        """The items of one split per user: what a recommendation should have found. Users without any are empty.
+
+        None of them stands in the user's history: `load_dataset` has left those out.
+        """
         held_out = {"train": self.train, "valid": self.valid, "test": self.test}[split]
         return _by_user((held_out,), self.num_users)
 
@@ -110,41 +113,45 @@ def held_out_users(dataset: Dataset, split: splits.HeldOutSplit, max_users: int 
     return users
 
 
-def require_test_users(dataset: Dataset) -> None:
-    """Refuse to judge on a dataset in which nothing is held out.
+def require_held_out(dataset: Dataset, split: splits.HeldOutSplit) -> None:
+    """Refuse to judge by a split in which nothing is held out.
 
     Raises:
-        BadInputError: the test split is empty.
+        BadInputError: nobody has an item in it.
     """
-    if not len(dataset.test.users):
+    if not len(dataset.targets(split).items):
         raise BadInputError(
-            f"{dataset.name} holds out nothing for test, so there is nothing to judge by; mark rows with split=test, "
-            "or leave out the column: then it is made for users with at least three interactions"
+            f"{dataset.name} holds out nothing for {split}, so there is nothing to judge by; mark rows with "
+            f"split={split}, or leave out the column: then it is made for users with at least "
+            f"{splits.MIN_INTERACTIONS_TO_HOLD_OUT} items"
         )
 
 
-def load_dataset(folder: Path, *, seed: int = 0) -> Dataset:
+def load_dataset(folder: Path, *, seed: int = 0, judged_by: splits.HeldOutSplit | None = None) -> Dataset:
     """Loads and checks a dataset folder.
 
     Without a `split` column it is made: leave-one-out by time where there is a timestamp, else a seeded random 8:1:1
     per user; either counts a repeated (user, item) pair once, at its first time (see `offline.splits`). A given split
-    is taken as it is, repeats included.
+    is taken as it is, but for held-out items that the history has already: they can never be recommended, so they are
+    left out with a warning. Training interactions may repeat.
 
     Args:
         folder: the folder of design section 3: interactions.parquet, items.parquet and, if there are any, features/.
         seed: decides the random split, nothing else.
+        judged_by: a split that the caller needs held-out items in.
 
     Returns:
         The dataset; `features` is empty where the folder has none.
 
     Raises:
-        BadInputError: anything in the folder is not as the design says; the message names it and the cure.
+        BadInputError: anything in the folder is not as the design says, or nothing is held out in `judged_by`; the
+            message names it and the cure.
     """
     require_folder(folder)
     items = read_items(folder / ITEMS_FILE)
     log = read_interactions(folder / INTERACTIONS_FILE, items["item_id"])
-    train, valid, test = _split(log, seed)
-    return Dataset(
+    (train, valid, test), num_repeated = _split(log, seed)
+    dataset = Dataset(
         name=folder.resolve().name,
         user_ids=log.user_ids,
         item_ids=tuple(items["item_id"].to_list()),
@@ -156,18 +163,57 @@ def load_dataset(folder: Path, *, seed: int = 0) -> Dataset:
         test=test,
         has_time=log.has_time,
     )
+    if judged_by is not None:
+        require_held_out(dataset, judged_by)
+    _warn(dataset, num_repeated)
+    return dataset
 
 
-def _split(log: InteractionLog, seed: int) -> list[Interactions]:
+def _warn(dataset: Dataset, num_repeated: int) -> None:
+    """Say what a dataset cannot be used for although it is sound."""
+    if num_repeated:
+        progress.say(
+            f"warning: {dataset.name}: {num_repeated} held-out interactions are with items that stand in the user's "
+            "history already; what a user has is never recommended, so they are not counted"
+        )
+    if not len(dataset.valid.users):
+        progress.say(
+            f"warning: {dataset.name} holds out nothing for valid: what validation would choose (the temperature, "
+            "the weight of the dense term, settings of peers) stays at the start or the middle of its grid; mark rows "
+            "with split=valid, or leave out the column to have it made"
+        )
+
+
+def _split(log: InteractionLog, seed: int) -> tuple[list[Interactions], int]:
+    """Train, valid and test; and how many held-out interactions of a given split the history has already."""
     users = log.rows["user"].to_numpy().astype(np.int64)
     items = log.rows["item"].to_numpy().astype(np.int64)
     if log.has_split:
-        codes = log.rows["split"].to_numpy().astype(np.int8)
-    else:
-        kept = splits.first_of_each_pair(users, items)
-        users, items = users[kept], items[kept]
-        codes = splits.leave_one_out(users) if log.has_time else splits.random_split(users, items, seed=seed)
+        train, valid, test = _parts(users, items, log.rows["split"].to_numpy().astype(np.int8))
+        valid, repeated_valid = _without_repeats((train,), valid)
+        # As `Dataset.histories` has it: with time, what is held out for validation is history of the test.
+        test, repeated_test = _without_repeats((train, valid) if log.has_time else (train,), test)
+        return [train, valid, test], repeated_valid + repeated_test
+    kept = splits.first_of_each_pair(users, items)
+    users, items = users[kept], items[kept]
+    codes = splits.leave_one_out(users) if log.has_time else splits.random_split(users, items, seed=seed)
+    return _parts(users, items, codes), 0
+
+
+def _parts(users: IntArray, items: IntArray, codes: splits.CodeArray) -> list[Interactions]:
     return [Interactions(users[codes == code], items[codes == code]) for code in range(len(splits.SPLITS))]
+
+
+def _without_repeats(history: Sequence[Interactions], held_out: Interactions) -> tuple[Interactions, int]:
+    """The held-out interactions with items that the user's history does not have, and how many are left out."""
+    known = np.concatenate([_pairs(part) for part in history])
+    fresh = ~np.isin(_pairs(held_out), known)
+    return Interactions(held_out.users[fresh], held_out.items[fresh]), int((~fresh).sum())
+
+
+def _pairs(part: Interactions) -> IntArray:
+    """One number for every user and item; both are far below 2^31."""
+    return (part.users << 31) | part.items
 
 
 def _by_user(parts: Sequence[Interactions], num_users: int) -> Histories:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from offline import progress
 from offline.errors import BadInputError
 from offline.splits import SPLITS
 from service.contract.item_table import MAX_ID_LENGTH
@@ -25,7 +26,7 @@ class InteractionLog(NamedTuple):
 
     @property
     def has_time(self) -> bool:
-        """Whether the file has timestamps."""
+        """Whether the file has timestamps that say something of the order of interactions."""
         return "timestamp" in self.rows.columns
 
     @property
@@ -76,7 +77,8 @@ def read_items(path: Path) -> pl.DataFrame:
 def read_interactions(path: Path, item_ids: pl.Series) -> InteractionLog:
     """Reads and checks interactions.parquet.
 
-    `event` and `weight` are checked and otherwise ignored. Other columns are not read.
+    `event` and `weight` are checked and otherwise ignored. Other columns are not read. Timestamps that say nothing are
+    left out with a warning: all null, or the same in all interactions of every user.
 
     Args:
         path: the file.
@@ -99,8 +101,8 @@ def read_interactions(path: Path, item_ids: pl.Series) -> InteractionLog:
         "user": users.cast(pl.Enum(user_ids)).to_physical(),
         "item": _item_rows(_id_column(table, "item_id", path), item_ids, path),
     }
-    if "timestamp" in table.columns:
-        columns["timestamp"] = _timestamps(table, path)
+    if "timestamp" in table.columns and _orders_something(times := _timestamps(table, path), columns["user"], path):
+        columns["timestamp"] = times
     if "split" in table.columns:
         columns["split"] = _split_codes(table, path)
     _check_unused(table, path)
@@ -183,12 +185,31 @@ def _item_rows(ids: pl.Series, item_ids: pl.Series, path: Path) -> pl.Series:
 
 
 def _timestamps(table: pl.DataFrame, path: Path) -> pl.Series:
+    """The checked column; it may be null as a whole."""
     column = table["timestamp"]
+    if column.is_null().all():
+        return column
     cure = "write milliseconds since 1970 UTC, a datetime or any increasing number, or leave the column out"
     if not (column.dtype.is_numeric() or isinstance(column.dtype, pl.Datetime | pl.Date)):
         raise BadInputError(f"{path}: column 'timestamp' has type {column.dtype}, row 0: {column[0]!r}; {cure}")
     _refuse_not_finite(column, path, cure)
     return column
+
+
+def _orders_something(times: pl.Series, users: pl.Series, path: Path) -> bool:
+    """Whether the interactions of any user can be told apart by time; with a warning where there are several."""
+    num_users = users.n_unique()
+    if times.is_null().all():
+        problem = "is null in every row"
+    elif pl.DataFrame([users.alias("user"), times]).n_unique() == num_users < len(times):
+        problem = f"is the same in all interactions of every user (row 0: {times[0]!r})"
+    else:
+        return True
+    progress.say(
+        f"warning: {path}: column 'timestamp' {problem}, so the order of interactions means nothing; the dataset is "
+        "taken as one without time: write the time of every interaction, or leave the column out"
+    )
+    return False
 
 
 def _split_codes(table: pl.DataFrame, path: Path) -> pl.Series:

@@ -1,4 +1,7 @@
-"""Score the served artefact: rankings come from the exported ONNX through the service's own decoder."""
+"""Score the served artefact: rankings come from the exported ONNX through the service's own decoder.
+
+A user without a history is served the popular items (`service.recommender.popular`) and so judged by them.
+"""
 
 import os
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ BATCH_USERS = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rankings:
-    """What the decoder answers to every user with held-out items.
+    """What the decoder answers to every user with held-out items, to those without a history as well.
 
     Attributes:
         users: int64 [U], user rows.
@@ -80,12 +83,31 @@ def rank_users(
     )
 
 
+def served_rankings(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> Rankings:
+    """What the service answers: the same, but the popular items, without a score (NaN), to users without a history."""
+    cold = without_history(rankings, dataset, split)
+    items = rankings.items.copy()
+    items[cold] = popular_ranking(dataset, rankings.users[cold], split, items.shape[1])
+    log_prob, score = (
+        np.where(cold[:, None], np.float32(np.nan), scores) for scores in (rankings.log_prob, rankings.score)
+    )
+    return Rankings(users=rankings.users, items=items, log_prob=log_prob, score=score)
+
+
+def without_history(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> npt.NDArray[np.bool_]:
+    """Which of the ranked users have no history when `split` is predicted: bool [U]."""
+    lengths: IntArray = np.diff(dataset.histories(split).offsets)
+    return np.asarray(lengths[rankings.users] == 0, bool)
+
+
 def evaluate(
     rankings: Rankings, dataset: Dataset, split: HeldOutSplit, dense: IntArray | None = None
 ) -> dict[str, float]:
     """Metrics of the served list, and beside it: the generator alone, dense search, popularity, recall of the beam.
 
-    Without users that have held-out items only the counts are there, no recall.
+    Users without a history are served, and so counted, with the popular items; `users_without_history` says how many
+    they are. The generator alone, dense search and the recall of the beam have the model's own answer to an empty
+    history: they say what the model knows. Without users that have held-out items only the counts are there.
 
     Args:
         rankings: from `rank_users`, at least 20 wide.
@@ -97,7 +119,8 @@ def evaluate(
     metrics = _counts(rankings, dataset, split)
     if not len(users):
         return metrics
-    metrics |= ranking_metrics(rankings.items, users, targets)
+    served = served_rankings(rankings, dataset, split).items
+    metrics |= ranking_metrics(served, users, targets)
     others = {"generator": rankings.reordered(rankings.log_prob), "popularity": popular_ranking(dataset, users, split)}
     if dense is not None:
         others["dense"] = dense
@@ -106,7 +129,7 @@ def evaluate(
         metrics |= {f"{name}_recall@20": found["recall@20"], f"{name}_ndcg@20": found["ndcg@20"]}
     wide = rankings.items.shape[1]
     metrics["beam_recall"] = ranking_metrics(rankings.items, users, targets, (wide,))[f"recall@{wide}"]
-    metrics["coverage@20"] = catalogue_coverage(rankings.items[:, :20], dataset.num_items)
+    metrics["coverage@20"] = catalogue_coverage(served[:, :20], dataset.num_items)
     return metrics
 
 
@@ -117,6 +140,7 @@ def _counts(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> dict[s
         "duplicates": float(_count_duplicates(rankings.items)),
         "seen": float(hits(rankings.items, rankings.users, dataset.histories(split)).sum()),
         "users": float(len(rankings.users)),
+        "users_without_history": float(without_history(rankings, dataset, split).sum()),
     }
 
 
@@ -127,7 +151,10 @@ def popular_ranking(dataset: Dataset, users: IntArray, split: HeldOutSplit, num_
 
 
 def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int = 50) -> None:
-    """Write (user_id, rank from 1, item_id, score), the best `top` items a user, as parquet, whole or not at all."""
+    """Write (user_id, rank from 1, item_id, score), the best `top` items a user, as parquet, whole or not at all.
+
+    The score is null where there is none, as of the popular items in `served_rankings`.
+    """
     items = rankings.items[:, :top]
     row, column = np.nonzero(items >= 0)
     item_ids, user_ids = np.asarray(dataset.item_ids, object), np.asarray(dataset.user_ids, object)
@@ -136,7 +163,7 @@ def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int
             "user_id": pl.Series(user_ids[rankings.users[row]].tolist(), dtype=pl.String),
             "rank": pl.Series(column + 1, dtype=pl.Int32),
             "item_id": pl.Series(item_ids[items[row, column]].tolist(), dtype=pl.String),
-            "score": pl.Series(rankings.score[row, column], dtype=pl.Float32),
+            "score": pl.Series(rankings.score[row, column], dtype=pl.Float32).fill_nan(None),
         }
     )
     path = path.resolve()  # a link stays one

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from offline import progress
 from offline.errors import BadInputError
 
 
@@ -18,11 +19,11 @@ def read_features(folder: Path, num_items: int) -> dict[str, npt.NDArray[np.floa
 
     Returns:
         Modality -> float32 [num_items, dim], in the order of the names. A row that is all NaN means that the item lacks
-        this modality.
+        this modality; a file in which no item has it is left out with a warning.
 
     Raises:
-        BadInputError: a file whose name cannot name a modality, that is not a 2-D float .npy with a row per item, holds
-            infinities or rows that are NaN in part, or has no usable row.
+        BadInputError: a file whose name cannot name a modality, that is not a 2-D float .npy with a row per item, or
+            holds infinities or rows that are NaN in part.
     """
     paths = sorted(folder.glob("*.npy"))
     for path in paths:
@@ -30,7 +31,14 @@ def read_features(folder: Path, num_items: int) -> dict[str, npt.NDArray[np.floa
             raise BadInputError(
                 f"{path}: {path.stem!r} cannot name a modality; rename the file with letters, digits, '_' and '-'"
             )
-    return {path.stem: _read_feature(path, num_items) for path in paths}
+    features = {path: _read_feature(path, num_items) for path in paths}
+    empty = [path for path, vectors in features.items() if np.isnan(vectors[:, 0]).all()]  # a row is NaN as a whole
+    for path in empty:
+        progress.say(
+            f"warning: {path}: every row is NaN, so no item has this modality and it is left out; remove the file or "
+            "write it again"
+        )
+    return {path.stem: vectors for path, vectors in features.items() if path not in empty}
 
 
 def _read_feature(path: Path, num_items: int) -> npt.NDArray[np.float32]:
@@ -71,10 +79,6 @@ def _check_values(vectors: npt.NDArray[np.float32], path: Path) -> None:
     if partly.any():
         _refuse_cell(
             path, suspects, partly, "NaN in part of a row", "make the whole row NaN (missing) or fill the value"
-        )
-    if len(suspects) == len(vectors):
-        raise BadInputError(
-            f"{path}: every row is NaN, so no item has this modality; remove the file or write it again"
         )
 
 

@@ -14,13 +14,17 @@ from offline.dataset import Dataset, Histories
 Int64Array = npt.NDArray[np.int64]
 
 MAX_STEP = 3
-"""Items further apart than this in a sequence are no transition."""
+"""Items further apart than this in a sequence are no transition: every layer of the graph encoder reaches as far again,
+and an edge for every pair would be a graph of sets."""
 
 STEP_DECAY = 0.8
-"""Weight of a transition over two places beside one over one place."""
+"""Weight of a transition per further place between its items.
+
+It and the next are taken over from plain transition counts, where `offline.baselines.transitions` has what other values
+come to; in the graph they were not tried apart. Edges are normalised by their sums, so only the proportions matter."""
 
 BACKWARD_WEIGHT = 0.4
-"""Weight of a transition in the other direction."""
+"""Weight of a transition in the other direction: what came before says something of an item too, but less."""
 
 
 def build_graph(dataset: Dataset) -> InteractionGraph | TransitionGraph:

@@ -6,6 +6,7 @@ from pathlib import Path
 from offline.dataset import Dataset
 from offline.errors import BadInputError
 from offline.recipes import Recipe
+from offline.text_features import item_texts
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -34,16 +35,25 @@ def require_memory(dataset: Dataset, recipe: Recipe) -> None:
 def training_bytes(dataset: Dataset, recipe: Recipe) -> int:
     """An estimate of the largest working set, in bytes: that of the graph encoder or that of the generator."""
     num_items, graph = dataset.num_items, recipe.graph
+    num_members = len(graph.members)
     vectors = 2 * num_items * graph.dim * FLOAT  # a key and a context for every item
+    members = 2 * num_items * num_members * graph.member_dim * FLOAT  # those of all members, which train side by side
     # Weights, their gradients and the two moments of Adam; every layer with its gradient.
-    tables = 4 * vectors + 2 * (graph.num_layers + 1) * vectors
-    columns: int = sum(values.shape[1] for values in dataset.features.values())
-    features = 2 * columns * num_items * FLOAT
+    tables = 4 * members + 2 * (graph.num_layers + 1) * members
+    features = 2 * _feature_columns(dataset, recipe) * num_items * FLOAT
     places = recipe.generator.max_history if dataset.has_time else 1
     # Logits, their exponentials and two gradients.
-    softmax = 4 * graph.batch_users * places * min(num_items, graph.max_candidates) * FLOAT
+    softmax = 4 * num_members * graph.batch_users * places * min(num_items, graph.max_candidates) * FLOAT
     teacher = recipe.generator.batch_users * num_items * TEACHER_BYTES
     return features + max(tables + softmax, 2 * vectors + teacher)
+
+
+def _feature_columns(dataset: Dataset, recipe: Recipe) -> int:
+    """Columns of the features that `offline.train.item_features` will hold, text vectors that it makes included."""
+    if dataset.features:
+        left_out = recipe.graph.without_modalities
+        return sum(int(values.shape[1]) for name, values in dataset.features.items() if name not in left_out)
+    return recipe.graph.text_dim if any(item_texts(dataset.titles, dataset.categories)) else 0
 
 
 def available_bytes() -> int:

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from model.beam_decoder import BeamDecoder as TorchBeamDecoder
 from model.generator import Generator
@@ -104,8 +104,11 @@ def to_int8(decoder: bytes, exact: BeamDecoder, histories: Histories) -> bytes:
         histories: item rows of users that the scales of the activations are taken from.
     """
     with tempfile.TemporaryDirectory() as folder:
-        folded, quantized = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
-        _fold_constants(decoder, folded)
+        exported, folded, quantized = (Path(folder) / name for name in ("fp32.onnx", "folded.onnx", "int8.onnx"))
+        exported.write_bytes(decoder)
+        # Weights that are put together or cut in the graph become constants, which alone can be quantized. It also
+        # marks the file as prepared; the quantizer warns of others. Our shapes are dynamic, so none are inferred.
+        quant_pre_process(exported, folded, skip_symbolic_shape=True, skip_onnx_shape=True)
         graph = onnx.load(folded).graph
         constants = {initializer.name for initializer in graph.initializer}
         products = [node.name for node in graph.node if node.op_type == "Gemm" and node.input[1] in constants]
@@ -135,14 +138,6 @@ def overlap(exact: BeamDecoder, other: BeamDecoder, histories: Histories) -> flo
         for one, two in zip(*lists, strict=True)
     ]
     return float(np.mean(same))
-
-
-def _fold_constants(decoder: bytes, path: Path) -> None:
-    """Weights that are put together or cut in the graph become constants, which alone can be quantized."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(path)
-    ort.InferenceSession(decoder, options, providers=["CPUExecutionProvider"])
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]

@@ -43,7 +43,8 @@ def text_vectors(texts: Sequence[str], *, dim: int, seed: int) -> FloatArray:
     """Turns texts into vectors whose cosine follows shared words and spelling.
 
     The same texts and seed give the same vectors on one machine, and equal texts give equal rows. Columns are ordered
-    by how much they explain; keep their scales, because with fewer texts than `dim` the last ones are mostly noise.
+    by how much they explain, and their scales say how much. The training does not keep these: `model.modality_fusion`
+    standardises every column, so the last column speaks as loud as the first. Ask for no more columns than are wanted.
 
     Args:
         texts: N texts in any language.

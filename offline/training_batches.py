@@ -35,7 +35,8 @@ class BatchSampler:
     """Endless batches over the users that have training items, every user once per round.
 
     Args:
-        histories: training items of every user, oldest first.
+        histories: training items of every user, oldest first, none twice (`Dataset.histories`): so parting them in two
+            can put no item on both sides.
         ordered: whether order matters.
         batch_users: B.
         max_history: largest H.
@@ -78,9 +79,7 @@ class BatchSampler:
         if self._ordered:
             cut = int(self._random.integers(1, len(items))) if len(items) > 1 else 0
         else:
-            items = self._random.permutation(np.unique(items))
+            items = self._random.permutation(items)
             # Half to all but one: at serving time a history is whole.
             cut = int(self._random.integers(len(items) // 2, len(items)))
-        history, held_out = items[:cut], items[cut:]
-        held_out = held_out[~np.isin(held_out, history)] if self._ordered else held_out
-        return history[::-1][: self._max_history], held_out[: self._num_targets]
+        return items[:cut][::-1][: self._max_history], items[cut:][: self._num_targets]

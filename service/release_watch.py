@@ -156,10 +156,10 @@ class ReleaseWatch:
         finally:
             await end_task(listening)
 
-    def look_now(self) -> None:
-        """Look at once, also at a release that did not load before; to be called on the event loop."""
+    async def reload(self) -> None:
+        """Look at once, also at releases that did not load before, and wait for what comes of it."""
         self._broken = {}
-        self._channel.told.set()
+        await asyncio.get_running_loop().run_in_executor(self._loader, self.refresh)
 
     async def reload(self) -> None:
         """The same, and wait for what comes of it."""

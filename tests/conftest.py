@@ -1,6 +1,7 @@
 """A real Redis for every test that needs one, and a namespace of its own for each."""
 
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,9 @@ import pytest
 import redis
 
 START_LIMIT_SECONDS = 20.0
+
+# Before anything imports torch: threads that spin while they wait make a busy machine many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _redis_binary() -> str | None:

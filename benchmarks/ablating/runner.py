@@ -17,7 +17,7 @@ from benchmarks.scoring.provenance import WorkFolder, sources
 from benchmarks.scoring.run_figures import score_run
 from offline import progress
 from offline.baselines.memory import peak_bytes
-from offline.dataset import load_dataset, require_test_users
+from offline.dataset import load_dataset
 from offline.errors import BadInputError, CollapsedRecIdsError, JobError
 from offline.recipes import RECIPES, Recipe
 from offline.run_folder import RunFolder, fingerprint
@@ -94,8 +94,7 @@ def _questions(study: Study) -> Iterator[Question]:
     asked = []
     for data in study.data:
         for seed in study.seeds:
-            dataset = load_dataset(data, seed=seed)  # refuses what is no dataset, before its files are read
-            require_test_users(dataset)
+            dataset = load_dataset(data, seed=seed, judged_by="test")  # refuses before the files are read
             sha256 = fingerprint(data)
             full = RECIPES[study.recipe](dataset, seed)
             variants = variants_of(full, dataset)

@@ -12,12 +12,12 @@ from benchmarks.scoring.run_figures import score_run
 from offline.baselines.job import run_baselines
 from offline.baselines.memory import peak_bytes
 from offline.checkpoint import write_json
-from offline.dataset import load_dataset, require_test_users
+from offline.dataset import load_dataset
 from offline.run_folder import RunFolder, fingerprint
 from offline.train import train
 
 PEAK_FILE = "peak_memory.json"
-TRAINING_STAGES = ("rec_ids", "generator", "decoder")
+TRAINING_STAGES = ("graph", "rec_ids", "generator", "decoder")
 STAGES = (*TRAINING_STAGES, "metrics")
 
 
@@ -27,8 +27,7 @@ def describe(data: Path) -> dict[str, Any]:
     Raises:
         BadInputError: the dataset cannot be used.
     """
-    dataset = load_dataset(data)
-    require_test_users(dataset)
+    dataset = load_dataset(data, judged_by="test")
     digest = fingerprint(data)
     return {
         "name": dataset.name,

@@ -15,7 +15,7 @@ from offline.artefacts import load_catalogue, open_run_decoder
 from offline.beyond_accuracy import beyond_accuracy
 from offline.dataset import Dataset
 from offline.dense_search import dense_ranking
-from offline.evaluate import Rankings, evaluate, rank_users
+from offline.evaluate import Rankings, evaluate, rank_users, served_rankings
 from offline.metrics import ranking_metrics
 from offline.run_folder import RunFolder
 
@@ -28,7 +28,10 @@ CHECKS = ("illegal", "duplicates", "seen")
 
 
 class RankedLists(NamedTuple):
-    """Item rows int64 [U, K], best first, -1 where a list ends, and log-probabilities [U, K] where there are any."""
+    """Item rows int64 [U, K], best first, -1 where a list ends, and log-probabilities [U, K] where there are any.
+
+    A log-probability is NaN where an item is listed without one.
+    """
 
     items: IntArray
     log_probs: npt.NDArray[np.float32] | None
@@ -43,6 +46,7 @@ class RunFigures:
         beam: its width, the recall of all that it holds, and the share of the best 20 of dense search among that.
         checks: illegal, repeated and already seen items in the answers, each 0 in a sound run.
         users: that were ranked.
+        users_without_history: of these, who are served the popular items.
         dense_weight: what validation chose.
         rank_seconds: decoding for all users in batches.
     """
@@ -51,6 +55,7 @@ class RunFigures:
     beam: dict[str, float]
     checks: dict[str, float]
     users: int
+    users_without_history: int
     dense_weight: float
     rank_seconds: float
 
@@ -79,23 +84,24 @@ def score_run(dataset: Dataset, run: RunFolder, beam_width: int | None = None) -
             **ranking_metrics(ranked.items, rankings.users, targets),
             **beyond_accuracy(ranked.items, rankings.users, dataset, targets, ranked.log_probs),
         }
-        for name, ranked in lists_of(rankings, dense).items()
+        for name, ranked in lists_of(rankings, served_rankings(rankings, dataset, "test"), dense).items()
     }
     return RunFigures(
         lists=lists,
         beam={"width": width, "recall": found["beam_recall"], "dense_share": dense_share(rankings.items, dense)},
         checks={name: found[name] for name in CHECKS},
         users=len(rankings.users),
+        users_without_history=int(found["users_without_history"]),
         dense_weight=decoder.settings.dense_weight,
         rank_seconds=round(seconds, 2),
     )
 
 
-def lists_of(rankings: Rankings, dense: IntArray) -> dict[str, RankedLists]:
-    """The first 20 of each list; served and generator hold the same beams in another order."""
+def lists_of(rankings: Rankings, served: Rankings, dense: IntArray) -> dict[str, RankedLists]:
+    """The first 20 of each list; served and generator hold the same beams in another order, but for popular items."""
     certain = np.where(rankings.items >= 0, rankings.log_prob, -np.inf)
     return {
-        "served": RankedLists(rankings.items[:, :LIST_LENGTH], rankings.log_prob[:, :LIST_LENGTH]),
+        "served": RankedLists(served.items[:, :LIST_LENGTH], served.log_prob[:, :LIST_LENGTH]),
         "generator": RankedLists(
             rankings.reordered(rankings.log_prob)[:, :LIST_LENGTH], -np.sort(-certain, axis=1)[:, :LIST_LENGTH]
         ),

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from offline import progress
@@ -12,7 +11,7 @@ from offline.baselines.memory import peak_bytes, reset_peak
 from offline.baselines.ranking import rank_users
 from offline.baselines.registry import REGISTRY
 from offline.beyond_accuracy import beyond_accuracy
-from offline.dataset import Dataset, held_out_users
+from offline.dataset import Dataset, held_out_users, require_held_out
 from offline.errors import BadInputError
 from offline.metrics import ranking_metrics
 from offline.splits import HeldOutSplit
@@ -70,12 +69,7 @@ def run_baselines(dataset: Dataset, split: HeldOutSplit, names: Sequence[str] = 
         FloatingPointError: a loss or score is not finite.
     """
     names = _known(names)
-    users = held_out_users(dataset, split)
-    if not len(users):
-        raise BadInputError(
-            f"{dataset.name}: no user has an interaction in split '{split}', so there is nothing to score; take the "
-            "other --split, or mark held-out interactions in column 'split'"
-        )
+    require_held_out(dataset, split)
     results, skipped = [], {}
     for name in names:
         if reason := REGISTRY[name].unfit(dataset):
@@ -88,29 +82,11 @@ def run_baselines(dataset: Dataset, split: HeldOutSplit, names: Sequence[str] = 
         dataset=dataset.name,
         split=split,
         seed=seed,
-        users=len(users),
+        users=len(held_out_users(dataset, split)),
         history="train + valid" if grown else "train",
         peers=tuple(results),
         skipped=skipped,
     )
-
-
-def require_json_path(path: Path) -> None:
-    """Refuse a --json that cannot be written, before the work that fills it.
-
-    Raises:
-        BadInputError: it is a folder, or its folder cannot be made.
-    """
-    try:
-        if path.is_dir():
-            raise OSError("it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        existed = path.exists()
-        path.open("a").close()
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise BadInputError(f"--json {path} cannot be written ({error}); give the path of a JSON file") from error
 
 
 def _known(names: Sequence[str]) -> Sequence[str]:

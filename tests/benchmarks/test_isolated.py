@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scoring.isolated import isolated
+from offline.errors import JobError
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 30.0
@@ -22,6 +23,11 @@ def test_results_come_back_from_another_process() -> None:
 def test_errors_come_back_as_they_are() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         isolated(int, "no number")
+
+
+def test_a_process_that_is_killed_is_a_job_that_failed() -> None:
+    with pytest.raises(JobError, match=r"the process of _exit was killed, most likely because memory ran out"):
+        isolated(os._exit, 9)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")

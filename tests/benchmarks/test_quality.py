@@ -15,6 +15,7 @@ from benchmarks.scoring.provenance import commit, sources_digest, work_folder
 from benchmarks.scoring.quality_measurements import measure_peer
 from benchmarks.scoring.quality_report import summary
 from benchmarks.scoring.quality_table import as_markdown, number
+from offline.errors import BadInputError, CollapsedRecIdsError, JobError, LockedError
 
 MakeRun = Callable[[float], dict[str, Any]]
 
@@ -156,3 +157,36 @@ def test_a_typo_is_refused_before_anything_is_trained(
     monkeypatch.setattr(quality_report, "isolated", lambda *_: pytest.fail("something started"))
     assert command.main(["--data", "shop", "--run-folder", str(tmp_path), *wrong]) == 2
     assert wrong[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadInputError("the folder holds another run"), 2),
+        (LockedError("another process trains in it"), 4),
+        (JobError("the exported decoder does not answer like torch"), 1),
+        (CollapsedRecIdsError("level 0 uses 10% of its 16 codes"), 1),
+        (FloatingPointError("the loss became nan"), 1),
+    ],
+)
+def test_errors_end_it_with_one_line_and_the_exit_code_of_a_job(
+    error: Exception, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(quality_report, "isolated", fail)
+    assert command.main(["--data", "shop", "--run-folder", str(tmp_path)]) == code
+    assert capsys.readouterr() == ("", f"error: {error}\n")
+
+
+@pytest.mark.parametrize("option", ["--only-peers", "--seeds", "--peer-seeds"])
+@pytest.mark.parametrize("nothing", ["", " , "])
+def test_an_empty_selection_is_refused(
+    option: str, nothing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quality_report, "isolated", lambda *_: pytest.fail("something started"))
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--data", "shop", option, nothing])
+    assert ended.value.code == 2
+    assert f"error: argument {option}: {nothing!r} " in capsys.readouterr().err

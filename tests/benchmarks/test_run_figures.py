@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.ablating.runner import measure_variant
 from benchmarks.ablating.variants import with_attention, without_dense_term
+from benchmarks.scoring.quality_measurements import TRAINING_STAGES
 from benchmarks.scoring.run_figures import at_least_as_wide, dense_share, lists_of
 from offline.dataset import load_dataset
 from offline.evaluate import Rankings
@@ -28,7 +29,7 @@ def rankings_of(items: list[list[int]], log_prob: list[list[float]]) -> Rankings
 
 def test_the_generator_orders_the_same_beams_by_its_own_probability() -> None:
     rankings = rankings_of([[4, 7, 9, -1]], [[-3.0, -1.0, -2.0, -0.5]])  # what stands in a dead slot means nothing
-    lists = lists_of(rankings, np.array([[7, 1, 4]]))
+    lists = lists_of(rankings, rankings, np.array([[7, 1, 4]]))
     assert lists["served"].items.tolist() == [[4, 7, 9, -1]]
     assert lists["generator"].items.tolist() == [[7, 9, 4, -1]]
     assert lists["generator"].log_probs is not None
@@ -39,7 +40,8 @@ def test_the_generator_orders_the_same_beams_by_its_own_probability() -> None:
 
 def test_lists_end_after_twenty() -> None:
     wide = [list(range(50))]
-    lists = lists_of(rankings_of(wide, [[-float(place) for place in range(50)]]), np.arange(20)[None])
+    rankings = rankings_of(wide, [[-float(place) for place in range(50)]])
+    lists = lists_of(rankings, rankings, np.arange(20)[None])
     assert {ranked.items.shape for ranked in lists.values()} == {(1, 20)}
 
 
@@ -71,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, Pat
     base = tmp_path_factory.mktemp("figures")
     build_shop(base / "shop")
     recipe = tiny(load_dataset(base / "shop"), 0)
-    graph = replace(recipe.graph, dim=16, latent_dim=8, num_steps=20, num_quantizer_steps=30, content="fused")
+    graph = replace(recipe.graph, dim=16, member_dim=16, latent_dim=8, num_steps=20, num_quantizer_steps=30)
     generator = replace(recipe.generator, dim=16, num_heads=2, feedforward_dim=16, num_steps=10)
     recipe = replace(recipe, graph=graph, generator=generator, rec_ids=replace(recipe.rec_ids, min_code_usage=0.0))
     measure_variant(base / "shop", recipe, base / "full", None, None)
@@ -87,6 +89,7 @@ def test_a_run_is_scored_with_any_beam_width(trained: tuple[Path, Recipe, Path])
     assert narrow["lists"]["dense"] == whole["lists"]["dense"]
     assert narrow["lists"]["served"]["recall@20"] == narrow["lists"]["served"]["recall@10"] or narrow["users"] == 0
     assert usual["checks"] == {"illegal": 0.0, "duplicates": 0.0, "seen": 0.0}
+    assert usual["users_without_history"] == 0
     assert usual["shared_stages"] == []
     assert usual["peak_bytes"] > 0
 
@@ -111,3 +114,8 @@ def test_a_stage_depends_on_nothing_but_what_decides_who_shares_it(
             train_recipe(data, load_dataset(data), alone, change(recipe))
         stages = alone.read_json("stages.json")
         assert {name for name, entry in stages.items() if entry["sha256"] == full[name]["sha256"]} == shared
+
+
+def test_every_stage_of_a_run_counts_as_training_but_its_scoring(trained: tuple[Path, Recipe, Path]) -> None:
+    """Else a stage that is added to `train` would cost no minutes in the report."""
+    assert set(RunFolder(trained[2]).stage_seconds()) == {*TRAINING_STAGES, "metrics"}

@@ -12,7 +12,7 @@ from benchmarks.ablating import runner
 from benchmarks.ablating.results import Results
 from benchmarks.ablating.runner import Study, run_study
 from benchmarks.scoring.provenance import WorkFolder
-from offline.errors import BadInputError, CollapsedRecIdsError
+from offline.errors import BadInputError, CollapsedRecIdsError, LockedError
 from offline.recipes import Recipe
 from offline.shop import build_shop
 
@@ -151,4 +151,44 @@ def test_without_a_file_of_results_nothing_starts(calls: list[Call], capsys: pyt
     """`make bench` calls every benchmark without arguments, and this one takes hours."""
     assert ablations.main([]) == 0
     assert "skipped" in json.loads(capsys.readouterr().out)
+    assert calls == []
+
+
+@pytest.mark.parametrize(("error", "code"), [(LockedError("another process trains"), 4), (BadInputError("no run"), 2)])
+def test_errors_that_stop_the_study_have_the_exit_code_of_a_job(
+    shop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(runner, "isolated", fail)
+    asked = ["--data", str(shop), "--recipe", "tiny", "--out", str(tmp_path / "study.jsonl"), "--only", "full"]
+    assert ablations.main(asked) == code
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {error}"
+
+
+@pytest.mark.parametrize(("option", "kind"), [("--out", "a file of JSON lines"), ("--plot", "a PNG file")])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    shop: Path, tmp_path: Path, calls: list[Call], capsys: pytest.CaptureFixture[str], option: str, kind: str
+) -> None:
+    asked = ["--data", str(shop), "--recipe", "tiny", "--out", str(tmp_path / "study.jsonl"), option, str(tmp_path)]
+    assert ablations.main(asked) == 2
+    said = f"error: {option} {tmp_path} cannot be written (it is a folder); give the path of {kind}\n"
+    assert capsys.readouterr().err == said
+    assert calls == []
+
+
+@pytest.mark.parametrize("nothing", ["", ","])
+def test_an_empty_selection_is_not_everything(
+    shop: Path, tmp_path: Path, calls: list[Call], capsys: pytest.CaptureFixture[str], nothing: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ablations.main(["--data", str(shop), "--out", str(tmp_path / "study.jsonl"), "--only", nothing])
+    assert ended.value.code == 2
+    assert f"error: argument --only: {nothing!r} names nothing; leave the option out" in capsys.readouterr().err
     assert calls == []

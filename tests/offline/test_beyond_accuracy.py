@@ -141,6 +141,16 @@ def test_a_hit_counts_as_its_share_of_the_held_out_items(make_histories: MakeHis
     assert list_calibration_error(ranking, log_probs, np.array([0]), make_histories([[7]])) == pytest.approx(0.5)
 
 
+def test_items_without_a_log_probability_claim_nothing(make_histories: MakeHistories, make_dataset) -> None:
+    """As the popular items that a user without a history is served."""
+    ranking, log_probs = np.array([[4, 5], [6, 7]]), np.log([[0.5, 0.5], [np.nan, np.nan]])
+    targets = make_histories([[5, 4], [0]])
+    assert list_calibration_error(ranking, log_probs, np.array([0, 1]), targets) == pytest.approx(0.0)
+    dataset = make_dataset([[1], [1]], [[], []], [[5, 4], [0]], num_items=8)
+    nobody = beyond_accuracy(ranking, np.array([0, 1]), dataset, targets, np.full((2, 2), np.nan))
+    assert (nobody["calibration_error@20"], nobody["coverage@20"]) == (None, 0.5)
+
+
 def test_cold_recall_by_eye(make_histories: MakeHistories) -> None:
     """User 0 holds out cold item 1 (found) and warm item 0 (missed); user 1 holds out a cold item that is missed."""
     ranking, users = np.array([[1, 5], [5, 0]]), np.array([0, 2])

@@ -45,7 +45,6 @@ BAD_DATA = {
     "no interactions": (pl.DataFrame(LOG).clear(), ITEMS, None, "interactions.parquet: no interactions", "write one"),
     "no items": (LOG, pl.DataFrame(ITEMS).clear(), None, "items.parquet: no items", "write one row per item"),
     "NaN in a feature": (LOG, ITEMS, np.array([[1, 2], [np.nan, 4], [5, 6]]), "row 1, column 0: NaN", "whole row NaN"),
-    "NaN everywhere": (LOG, ITEMS, np.full((3, 2), np.nan), "image.npy: every row is NaN", "remove the file"),
     "NaN as a time": (
         LOG | {"timestamp": [1.0, 2.0, np.nan, 4.0]},
         ITEMS,
@@ -194,39 +193,6 @@ def test_a_training_that_explodes_ends_the_job_with_1(
     assert ended.err.splitlines()[-1] == f"error: {message}; lower its learning rate in the recipe"
 
 
-def test_evaluate_takes_the_split_that_the_run_was_trained_with(
-    job, trained: tuple[Path, Path], own_run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another seed would hold out what the run was trained on."""
-    described = own_run.read_json("run.json")
-    own_run.write_json("run.json", described | {"recipe": described["recipe"] | {"seed": 7}})
-    seeds: list[int] = []
-
-    def no_dataset(folder: Path, *, seed: int) -> None:
-        seeds.append(seed)
-        raise FloatingPointError
-
-    monkeypatch.setattr("offline.dataset.load_dataset", no_dataset)
-    assert job("evaluate", "--data", trained[0], "--run", own_run.folder).code == 1
-    assert seeds == [7]
-
-
-def test_evaluate_prints_the_metrics_and_writes_predictions(job, trained, run: RunFolder, tmp_path: Path) -> None:
-    path = tmp_path / "predictions.parquet"
-    found = job("evaluate", "--data", trained[0], "--run", run.folder, "--predictions", path).result
-    expected = run.read_json("metrics.json")
-    assert found == {name: value for name, value in expected.items() if name != "train_seconds"}
-    assert pl.read_parquet(path).columns == ["user_id", "rank", "item_id", "score"]
-    valid = job("evaluate", "--data", trained[0], "--run", run.folder, "--split", "valid").result
-    assert valid["recall@20"] == 1.0
-
-
-def test_evaluate_refuses_another_dataset(job, bare_checkerboard: Path, run: RunFolder) -> None:
-    ended = job("evaluate", "--data", bare_checkerboard, "--run", run.folder)
-    assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert f"{bare_checkerboard} is not the dataset that {run.folder} was trained on" in ended.err
-
-
 def test_check_says_what_is_in_a_dataset(job, checkerboard: Path) -> None:
     assert job("check", "--data", checkerboard).result == {
         "dataset": "checkerboard",
@@ -238,6 +204,13 @@ def test_check_says_what_is_in_a_dataset(job, checkerboard: Path) -> None:
         "has_time": False,
         "features": {"image": 6, "text": 4},
     }
+
+
+def test_check_says_what_is_not_used(job, tmp_path: Path) -> None:
+    write(tmp_path / "shop", LOG | {"timestamp": [5] * 4}, ITEMS, np.full((3, 2), np.nan))
+    ended = job("check", "--data", tmp_path / "shop")
+    assert (ended.result["has_time"], ended.result["features"]) == (False, {})
+    assert [line.split(": ", 2)[0] for line in ended.err.splitlines()] == ["warning", "warning"]
 
 
 def test_stop_redis_where_none_runs(job, tmp_path: Path) -> None:

@@ -1,20 +1,18 @@
-"""What a good folder becomes; `test_dataset_checks.py` has the bad ones."""
+"""What a good folder becomes; `test_given_splits.py` has what it holds out, `test_dataset_checks.py` the bad ones."""
 
 import datetime
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from offline.dataset import Dataset, Histories, held_out_users, load_dataset, require_test_users
-from offline.errors import BadInputError
-from tests.offline.conftest import dataset_of
+from offline.dataset import Dataset, Histories, load_dataset
 
 Columns = dict[str, Any]
 
@@ -41,21 +39,6 @@ TIMED: Columns = {
     "timestamp": [40, 10, 7, 30, 20, 7],
 }
 FOUR_ITEMS: Columns = {"item_id": ["i0", "i1", "i2", "i3"]}
-
-
-def test_a_dataset_that_holds_nothing_out_cannot_be_judged_by(tmp_path: Path) -> None:
-    require_test_users(load_dataset(write(tmp_path / "judged", {**LOG, "split": ["train", "train", "test"]})))
-    with pytest.raises(BadInputError, match="unjudged holds out nothing for test"):
-        require_test_users(load_dataset(write(tmp_path / "unjudged", {**LOG, "split": ["train"] * 3})))
-
-
-def test_users_with_held_out_items_are_taken_evenly() -> None:
-    held_out = [[1], [], [2], [3], [], [4], [5], [6], [7], [8]]
-    made = dataset_of([[0]] * 10, held_out, [[]] * 10, num_items=9)
-    assert held_out_users(made, "valid").tolist() == [0, 2, 3, 5, 6, 7, 8, 9]
-    assert held_out_users(made, "valid", 100).tolist() == [0, 2, 3, 5, 6, 7, 8, 9]
-    assert held_out_users(made, "valid", 3).tolist() == [0, 5, 9]
-    assert not len(held_out_users(made, "test", 3))
 
 
 def test_a_minimal_folder(tmp_path: Path) -> None:
@@ -123,13 +106,6 @@ def test_a_computed_split_never_asks_for_what_the_history_holds(tmp_path: Path) 
     assert lists(dataset.targets("test"), dataset) == {"u": ["c"]}
 
 
-def test_a_given_split_keeps_repeats(tmp_path: Path) -> None:
-    log = {"user_id": ["u"] * 3, "item_id": ["a", "a", "b"], "split": ["train", "train", "test"]}
-    dataset = load_dataset(write(tmp_path / "d", log))
-    assert dataset.train_counts().tolist() == [0, 2, 0]
-    assert lists(dataset.histories("test"), dataset) == {"u": ["a"]}  # but a history holds an item once, as when served
-
-
 def test_the_seed_moves_the_random_split_and_nothing_else(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "d",
@@ -155,6 +131,36 @@ def test_only_the_order_of_timestamps_counts(tmp_path: Path, times: Any) -> None
     log = {"user_id": ["u"] * 3, "item_id": ["c", "a", "b"], "timestamp": times}
     dataset = load_dataset(write(tmp_path / "d", log))
     assert lists(dataset.full_history(), dataset) == {"u": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("times", "problem"),
+    [
+        pytest.param([7, 7, 7], "is the same in all interactions of every user (row 0: 7)", id="all equal"),
+        pytest.param([9, 7, 7], "is the same in all interactions of every user (row 0: 9)", id="equal for every user"),
+        pytest.param([None] * 3, "is null in every row", id="null"),
+        pytest.param(pl.Series([None] * 3, dtype=pl.Int64), "is null in every row", id="null numbers"),
+    ],
+)
+def test_timestamps_that_order_nothing_are_no_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], times: Any, problem: str
+) -> None:
+    folder = write(tmp_path / "d", {**LOG, "timestamp": times})
+    assert not load_dataset(folder).has_time
+    said = capsys.readouterr().err
+    assert f"warning: {folder / 'interactions.parquet'}: column 'timestamp' {problem}, so the order" in said
+
+
+@pytest.mark.parametrize("times", [[7, 7, 8], [7, 9, 7]])
+def test_one_user_whose_interactions_have_an_order_is_enough(tmp_path: Path, times: list[int]) -> None:
+    assert load_dataset(write(tmp_path / "d", {**LOG, "timestamp": times})).has_time
+
+
+def test_single_interactions_keep_their_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing contradicts it; whoever comes back tomorrow has an order."""
+    log = {"user_id": ["u", "v"], "item_id": ["a", "b"], "timestamp": [5, 5], "split": ["train", "valid"]}
+    assert load_dataset(write(tmp_path / "d", log)).has_time
+    assert capsys.readouterr().err == ""
 
 
 def test_metadata_is_read_and_its_gaps_are_empty(tmp_path: Path) -> None:
@@ -197,6 +203,13 @@ def test_a_timed_log_equals_a_slow_reading_of_it(log: list[tuple[str, str, int]]
         columns = {"user_id": user_ids, "item_id": item_ids, "timestamp": times}
         dataset = load_dataset(write(Path(folder) / "d", columns, {"item_id": list("hgfedcba")}))
 
+    seen_at: dict[str, set[int]] = {}
+    for user, _, time in log:
+        seen_at.setdefault(user, set()).add(time)
+    ordered = any(len(moments) > 1 for moments in seen_at.values()) or len(seen_at) == len(log)
+    assert dataset.has_time == ordered
+    assume(ordered)
+
     expected: dict[str, list[str]] = {}  # sorted() is stable: ties keep the order of the file
     for user, item, _ in sorted(log, key=lambda row: row[2]):
         history = expected.setdefault(user, [])
@@ -213,32 +226,6 @@ def test_a_timed_log_equals_a_slow_reading_of_it(log: list[tuple[str, str, int]]
     }
     trained = [item for user, history in expected.items() for item in (history[:-2] if user in long else history)]
     assert dataset.train_counts().tolist() == [trained.count(item) for item in dataset.item_ids]
-
-
-split_logs = st.lists(
-    st.tuples(st.sampled_from("uvwx"), st.sampled_from("abcdefgh"), st.sampled_from(["train", "valid", "test"])),
-    max_size=40,
-)
-
-
-@settings(deadline=None, max_examples=60)
-@given(split_logs)
-def test_a_split_log_equals_a_slow_reading_of_it(log: list[tuple[str, str, Literal["train", "valid", "test"]]]) -> None:
-    log = [("u", "a", "train"), *log]
-    user_ids, item_ids, parts = map(list, zip(*log, strict=True))
-    with tempfile.TemporaryDirectory() as folder:
-        columns = {"user_id": user_ids, "item_id": item_ids, "split": parts}
-        dataset = load_dataset(write(Path(folder) / "d", columns, {"item_id": list("hgfedcba")}))
-
-    for split in ("train", "valid", "test"):
-        expected: dict[str, list[str]] = {}
-        for user, item, part in log:
-            if part == split and item not in expected.get(user, []):  # a repeat counts where it first occurs
-                expected.setdefault(user, []).append(item)
-        assert lists(dataset.targets(split), dataset) == expected
-        interactions = getattr(dataset, split)
-        assert (np.diff(interactions.users) >= 0).all()
-        assert interactions.users.dtype == interactions.items.dtype == np.int64
 
 
 # --- real data --------------------------------------------------------------------------------------------------------

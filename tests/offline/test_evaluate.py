@@ -1,16 +1,19 @@
 """Scoring: rankings of the decoder and what stands beside them, the predictions, and counts that really count."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from offline.dataset import Dataset
-from offline.evaluate import Rankings, evaluate, popular_ranking, rank_users, write_predictions
+from offline.dataset import Dataset, item_table
+from offline.evaluate import Rankings, evaluate, popular_ranking, rank_users, served_rankings, write_predictions
 from offline.run_folder import RunFolder
 from offline.train import evaluate_run
 from service.decoder import Decoded
+from service.recommender import Prepared, popular
 
 NUM_ITEMS = 30
 
@@ -79,7 +82,8 @@ def test_nothing_held_out_leaves_the_counts_alone(make_dataset) -> None:
     made = make_dataset([[0], [1]], [[], []], [[], []], num_items=NUM_ITEMS)
     found = rank_users(LastItemDecoder(), made, "test", beam_width=20)
     assert (found.users.shape, found.items.shape, found.score.shape) == ((0,), (0, 20), (0, 20))
-    assert evaluate(found, made, "test") == {"illegal": 0, "duplicates": 0, "seen": 0, "users": 0}
+    counts = {"illegal": 0, "duplicates": 0, "seen": 0, "users": 0, "users_without_history": 0}
+    assert evaluate(found, made, "test") == counts
 
 
 def test_a_leaf_that_is_no_item_counts_as_illegal(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +130,56 @@ def test_popularity_counts_training_alone_and_leaves_out_the_history(make_datase
     made = make_dataset([[2, 1], [2, 0], [2, 1], []], [[3]] * 4, [[3], [0], [3], [4]], num_items=5, has_time=True)
     found = popular_ranking(made, np.arange(4), "test", num_items=4)
     assert found.tolist() == [[0, 4, -1, -1], [1, 4, -1, -1], [0, 4, -1, -1], [2, 1, 0, 4]]
+
+
+@pytest.fixture
+def half_cold(make_dataset) -> Dataset:
+    """User 0 has a history of validation alone, user 2 has none; item 5 is the most popular, then 9."""
+    return make_dataset(
+        [[], [5, 9], [], [5]], [[1], [], [], []], [[4], [], [9], []], num_items=NUM_ITEMS, has_time=True
+    )
+
+
+def test_users_without_a_history_are_judged_by_what_they_are_served(half_cold: Dataset) -> None:
+    rankings = rankings_of([[4, 7], [11, 12]], [0, 2])
+    served = served_rankings(rankings, half_cold, "test")
+    assert served.items[0].tolist() == rankings.items[0].tolist()
+    assert served.items[1].tolist() == [5, 9, *[row for row in range(20) if row not in (5, 9)]]
+    assert np.isnan(served.score[1]).all()
+    assert served.score[0, 0] == rankings.score[0, 0]
+
+    metrics = evaluate(rankings, half_cold, "test")
+    assert (metrics["users"], metrics["users_without_history"]) == (2, 1)
+    assert metrics["recall@5"] == 1.0  # item 9 stands in the popular list, not in the model's answer
+    assert metrics["ndcg@5"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert metrics["generator_recall@20"] == metrics["beam_recall"] == 0.5
+    assert metrics["coverage@20"] == pytest.approx(20 / NUM_ITEMS)  # 4 and 7 are among the popular ones
+
+
+def test_users_without_a_history_are_ranked_as_the_service_does_it(half_cold: Dataset) -> None:
+    order = item_table(half_cold).popular_rows()
+    release: Any = SimpleNamespace(popular_rows=order, popular_place=np.argsort(order))
+    nothing = np.empty(0, np.int64)
+    answer = popular(release, Prepared(nothing, nothing, None, None, 0, 0), 20)
+    served = served_rankings(rankings_of([[11, 12]], [2]), half_cold, "test")
+    assert served.items[0].tolist() == [pick.row for pick in answer]
+    assert {pick.score for pick in answer} == {None}
+
+
+def test_without_time_what_is_held_out_for_validation_is_no_history(make_dataset) -> None:
+    made = make_dataset([[], [5]], [[1], []], [[4], []], num_items=NUM_ITEMS)
+    assert evaluate(rankings_of([[4]]), made, "test")["users_without_history"] == 1
+
+
+def test_predictions_of_popular_items_have_no_score(half_cold: Dataset, tmp_path: Path) -> None:
+    served = served_rankings(rankings_of([[4, 7], [11, 12]], [0, 2]), half_cold, "test")
+    write_predictions(served, half_cold, tmp_path / "predictions.parquet")
+    table = pl.read_parquet(tmp_path / "predictions.parquet")
+    assert table.filter(user_id="user-00")["score"].to_list() == [0.0, -1.0]
+    popular = table.filter(user_id="user-02")
+    assert popular["item_id"].to_list()[:3] == ["item-05", "item-09", "item-00"]
+    assert popular["rank"].to_list() == list(range(1, 21))
+    assert popular["score"].null_count() == 20
 
 
 def test_the_predictions_are_the_rankings(dataset: Dataset, run: RunFolder, tmp_path: Path) -> None:
@@ -203,16 +257,3 @@ def test_equal_scores_are_ordered_by_item_id(small: Dataset, monkeypatch: pytest
     by_id = sorted((3, 9, 12), key=lambda row: small.item_ids[row])
     assert found.items[0, :5].tolist() == [7, *by_id, -1]
     assert found.log_prob[0, :5].tolist() == [20, 10, 10, 10, -90]
-
-
-@pytest.mark.parametrize("where", ["", "file/predictions.parquet", "/dev/null", "/proc/predictions.parquet"])
-def test_predictions_that_cannot_be_written_are_refused_before_the_work(
-    job, checkerboard: Path, run: RunFolder, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("kept")
-    monkeypatch.setattr("offline.train.evaluate_run", lambda *_: pytest.fail("scored"))
-    ended = job("evaluate", "--data", checkerboard, "--run", run.folder, "--predictions", tmp_path / where)
-    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert ended.err.startswith(f"error: --predictions {tmp_path / where} cannot be written (")
-    assert "give the path of a parquet file" in ended.err
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

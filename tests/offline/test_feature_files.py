@@ -72,13 +72,22 @@ BAD_FEATURES = {
         np.array([[NAN, NAN], [1, 2], [3, NAN]]),
         ["row 2, column 1: NaN in part of a row (1 such rows)", "make the whole row NaN (missing) or fill the value"],
     ),
-    "all NaN": (np.full((3, 2), NAN), ["every row is NaN", "remove the file or write it again"]),
 }
 
 
 @pytest.mark.parametrize(("image", "fragments"), BAD_FEATURES.values(), ids=BAD_FEATURES)
 def test_bad_features(tmp_path: Path, image: np.ndarray, fragments: list[str]) -> None:
     assert_says(refusal(write(tmp_path, audio=np.ones((3, 2), np.float32), image=image)), "image.npy: ", *fragments)
+
+
+def test_a_modality_that_no_item_has_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else a projection of it would be trained on nothing."""
+    write(tmp_path, audio=np.full((3, 2), NAN), image=np.array([[NAN], [NAN], [1.0]]))
+    assert list(read_features(tmp_path, 3)) == ["image"]
+    assert capsys.readouterr().err == (
+        f"warning: {tmp_path / 'audio.npy'}: every row is NaN, so no item has this modality and it is left out; "
+        "remove the file or write it again\n"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"1.0 2.0\n"])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from offline import memory_needs
@@ -25,6 +26,26 @@ def test_what_the_graph_encoder_needs_by_hand(checkerboard: Path) -> None:
     columns = sum(values.shape[1] for values in dataset.features.values())
     expected = 2 * columns * dataset.num_items * 4 + 2 * 4 * table + 2 * 2 * 3 * table
     assert training_bytes(dataset, recipe) == expected
+
+
+def test_text_vectors_that_the_job_makes_count_as_features(bare_checkerboard: Path) -> None:
+    """And what the recipe leaves out does not."""
+    dataset = load_dataset(bare_checkerboard)
+    recipe = tiny(dataset, 0)
+    silent = replace(dataset, titles=("",) * 60, categories=((),) * 60)
+    text = training_bytes(dataset, recipe) - training_bytes(silent, recipe)
+    assert text == 2 * recipe.graph.text_dim * dataset.num_items * 4
+    brought = replace(silent, features={"image": np.ones((60, 7), np.float32), "audio": np.ones((60, 3), np.float32)})
+    without = replace(recipe, graph=replace(recipe.graph, without_modalities=("image",)))
+    assert training_bytes(brought, recipe) - training_bytes(brought, without) == 2 * 7 * 60 * 4
+
+
+def test_members_train_side_by_side(checkerboard: Path) -> None:
+    dataset = load_dataset(checkerboard)
+    recipe = tiny(dataset, 0)
+    twice = replace(recipe, graph=replace(recipe.graph, members=recipe.graph.members * 2))
+    features = 2 * 10 * dataset.num_items * 4
+    assert training_bytes(dataset, twice) - features == 2 * (training_bytes(dataset, recipe) - features)
 
 
 def test_more_items_need_more(checkerboard: Path) -> None:

@@ -1,5 +1,6 @@
 """The `export` job on the trained checkerboard: every precision answers nearly alike, and the run stays a whole run."""
 
+import logging
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -30,11 +31,14 @@ def graph_of(run: RunFolder) -> Any:
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
-def test_another_precision(trained: tuple[Path, Path], run: RunFolder, precision: Any) -> None:
+def test_another_precision(
+    trained: tuple[Path, Path], run: RunFolder, precision: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     data = trained[0]
     dataset = load_dataset(data, seed=0)
     before, exact = run.read_json("metrics.json"), open_run_decoder(run)
     metrics = export_run(dataset, run, precision)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
     operators = Counter(node.op_type for node in graph_of(run).node)
     kinds = {entry.name: entry.type.tensor_type.elem_type for entry in graph_of(run).input}

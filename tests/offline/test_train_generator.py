@@ -249,4 +249,4 @@ def test_training_begins_with_what_is_known_and_leaves_it_alone(
     ((rec_ids, keys, scale),) = begun
     assert rec_ids == [list(REC_IDS[5 * row % NUM_ITEMS]) for row in range(NUM_ITEMS)]  # by item row
     assert torch.equal(keys, catalogue.vectors.keys)
-    assert scale == pytest.approx(1 / 0.3)
+    assert scale == pytest.approx(1 / catalogue.temperature)

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offline.dataset import Histories
+from offline.dataset import Dataset, Histories
 from offline.training_batches import Batch, BatchSampler
 
 MakeHistories = Callable[[Iterable[Iterable[int]]], Histories]
-lists_of_items = st.lists(st.lists(st.integers(0, 30), max_size=12), min_size=1, max_size=8).filter(any)
+MakeDataset = Callable[..., Dataset]
+# A history holds an item once: `Dataset.histories` sees to it, whatever the log repeats (test_given_splits.py).
+lists_of_items = st.lists(st.lists(st.integers(0, 30), max_size=12, unique=True), min_size=1, max_size=8).filter(any)
 
 
 def batches(histories: Histories, *, ordered: bool, seed: int = 0, number: int = 6, **sizes: int) -> list[Batch]:
@@ -77,11 +79,10 @@ def test_a_user_with_a_single_interaction_learns_from_an_empty_history(
     assert (batch.history.shape, rows(batch)) == ((1, 0), [(0, [], [7])])
 
 
-@pytest.mark.parametrize("ordered", [True, False])
-def test_an_item_that_a_user_has_many_times_is_never_on_both_sides(
-    make_histories: MakeHistories, ordered: bool
-) -> None:
-    for batch in batches(make_histories([[3, 3, 3, 4, 3]]), ordered=ordered, number=40):
+@pytest.mark.parametrize("has_time", [True, False])
+def test_an_item_that_a_user_has_many_times_is_never_on_both_sides(make_dataset: MakeDataset, has_time: bool) -> None:
+    dataset = make_dataset([[3, 3, 3, 4, 3]], [[]], [[]], num_items=5, has_time=has_time)
+    for batch in batches(dataset.histories("valid"), ordered=has_time, number=40):
         for _, history, targets in rows(batch):
             assert not set(history) & set(targets)
 

@@ -1,5 +1,6 @@
 """The watch and a real Redis: it hears of releases, finds them without hearing, and keeps what it has if all fails."""
 
+import asyncio
 import json
 import logging
 import time
@@ -174,8 +175,7 @@ def test_a_broken_release_is_tried_again_only_after_a_while_or_when_asked(
     client_of_redis.set(keys.blob(*address), piece)
     watch.refresh()
     assert watch.state.release is None
-    watch.look_now()
-    watch.refresh()
+    asyncio.run(watch.reload())
     assert (versions(watch), watch.problems) == ({"main": "v1"}, [])
 
 

@@ -101,13 +101,22 @@ def test_an_unknown_peer_is_refused(job, sequences: Path) -> None:
     assert ended.err == f"error: --only: no peer is called 'magic'; take some of {', '.join(REGISTRY)}\n"
 
 
+@pytest.mark.parametrize("nothing", ["", " ,"])
+def test_an_empty_selection_is_refused(job, sequences: Path, nothing: str) -> None:
+    ended = job("baselines", "--data", sequences, "--only", nothing)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"error: --only {nothing!r} names no peer; leave it out to run all, or give names: popularity,ease\n"
+    )
+
+
 def test_nothing_held_out_is_refused(job, tmp_path: Path) -> None:
     pl.DataFrame({"user_id": ["u"], "item_id": ["a"]}).write_parquet(tmp_path / "interactions.parquet")
     pl.DataFrame({"item_id": ["a"]}).write_parquet(tmp_path / "items.parquet")
     ended = job("baselines", "--data", tmp_path)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "no user has an interaction in split 'test'" in ended.err
-    assert "mark held-out interactions in column 'split'" in ended.err
+    assert "holds out nothing for test, so there is nothing to judge by" in ended.err
+    assert "mark rows with split=test, or leave out the column" in ended.err
 
 
 def test_a_json_file_that_cannot_be_written_is_refused_first(job, sequences: Path, tmp_path: Path) -> None:
