@@ -8,6 +8,7 @@ import typer
 
 from offline import progress, release_jobs
 from offline.errors import BadInputError
+from offline.history_options import HistoryTtl, SeenCap, SeenTtl
 from offline.options import Data, Home, Namespace, RecipeName, RedisUrl, Run, Seed
 from offline.output_files import require_writable
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
@@ -22,10 +23,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-SeenCap = Annotated[int, typer.Option(min=1, envvar="MMGREC_SEEN_CAP", help="As the service's.")]
-HistoryTtl = Annotated[int, typer.Option(min=0, envvar="MMGREC_HISTORY_TTL_SECONDS", help="Seconds; as the service's.")]
-SeenTtl = Annotated[int, typer.Option(min=0, envvar="MMGREC_SEEN_TTL_SECONDS", help="Seconds; as the service's.")]
 
 
 @cli.command()

@@ -161,11 +161,6 @@ class ReleaseWatch:
         self._broken = {}
         await asyncio.get_running_loop().run_in_executor(self._loader, self.refresh)
 
-    async def reload(self) -> None:
-        """The same, and wait for what comes of it."""
-        self._broken = {}
-        await asyncio.get_running_loop().run_in_executor(self._loader, self.refresh)
-
     def close(self) -> None:
         """Wait for a load that is under way; its time limits bound it."""
         self._loader.shutdown(wait=True, cancel_futures=True)

@@ -63,6 +63,17 @@ def test_everything_given_is_in_the_stream_and_the_time_is_now_where_none_is(
     assert before <= second.time_ms <= time.time() * 1000
 
 
+def test_a_whole_number_is_a_weight(service: httpx.Client) -> None:
+    assert post(service, {"user_id": "emil", "item_id": "a", "weight": 3}).json()["accepted"] == 1
+
+
+def test_a_full_call_is_stored_in_order(service: httpx.Client) -> None:
+    events = [{"user_id": "full", "item_id": f"i{at}", "event_id": f"e{at}"} for at in range(500)]
+    assert post(service, *events).json()["accepted"] == 500
+    assert service.get("/users/full/history").json()["history"] == [f"i{at}" for at in range(500)]
+    assert post(service, *events).json()["duplicates"] == 500
+
+
 def test_an_event_of_yesterday_does_not_become_the_newest(service: httpx.Client) -> None:
     post(service, {"user_id": "dora", "item_id": "item-05"})
     post(service, {"user_id": "dora", "item_id": "item-00", "timestamp": 1_763_740_800_000})

@@ -90,6 +90,22 @@ def test_what_starts_late_is_found(own_redis: Any, keys: RedisKeys) -> None:
     using(own_redis, keys, use)
 
 
+def test_a_server_that_moved_is_followed(server: Any, keys: RedisKeys, redis_url: str) -> None:
+    """As the private server does when its socket is lost."""
+
+    async def moving() -> list[UserItems]:
+        connection = RedisConnection(Settings(redis_url=server.url, namespace=keys.namespace))
+        connection.open()
+        histories = Histories(connection)
+        found = [await histories.read("anna")]
+        connection._connect(redis_url)
+        found.append(await histories.read("anna"))
+        await connection.close()
+        return found
+
+    assert asyncio.run(moving()) == [ANNA, UserItems()]
+
+
 def test_a_redis_that_hangs_costs_one_timeout_and_not_one_for_each(server: Any, keys: RedisKeys) -> None:
     async def use(histories: Histories, client: redis.Redis) -> None:
         assert await histories.read("anna") == ANNA
