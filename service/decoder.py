@@ -4,7 +4,6 @@ The service and `offline evaluate` use this same class, so what is scored is wha
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,7 +125,7 @@ class BeamDecoder:
         if buckets is None:
             buckets = default_buckets(settings) if memory == "cuda" else ()
         self._buckets = sorted(buckets)
-        self._open_fixed = partial(self._open_bucket, onnx, session, threads)
+        self._opened = (onnx, session, threads)  # no bound method: a cycle would outlive its last user by minutes
         self._fixed: list[tuple[Bucket, FixedSession]] = []
 
     @property
@@ -140,7 +139,7 @@ class BeamDecoder:
         To be called on the thread that will decode: onnxruntime keeps a captured graph for the thread that captured it,
         and a capture is disturbed by whatever else uses the device meanwhile. Without it every batch runs eagerly.
         """
-        self._fixed = [(bucket, self._open_fixed(bucket)) for bucket in self._buckets]
+        self._fixed = [(bucket, self._open_bucket(*self._opened, bucket)) for bucket in self._buckets]
 
     def _open_bucket(self, onnx: bytes, dynamic: Any, threads: int, bucket: Bucket) -> FixedSession:
         example = bucket.pad(self.inputs([np.empty(0, np.int64)], [ItemFilter()], bucket.beam_width))

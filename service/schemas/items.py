@@ -6,7 +6,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.contract.item_table import MAX_ID_LENGTH
-from service.schemas.fields import MAX_CATEGORIES, MAX_DEADLINE_MS, Category
+from service.schemas.fields import MAX_CATEGORIES, MAX_DEADLINE_MS, MIN_DEADLINE_MS, Category
 
 ItemIdInPath = Annotated[
     str,
@@ -58,4 +58,4 @@ class SimilarQuery(BaseModel):
     beam_width: int | None = Field(default=None, ge=1)
     include_metadata: bool = True
     explain: bool = False
-    deadline_ms: int | None = Field(default=None, ge=1, le=MAX_DEADLINE_MS)
+    deadline_ms: int | None = Field(default=None, ge=MIN_DEADLINE_MS, le=MAX_DEADLINE_MS)

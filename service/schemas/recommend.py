@@ -11,6 +11,7 @@ from service.schemas.fields import (
     MAX_DEADLINE_MS,
     MAX_EXCLUDED,
     MAX_HISTORY,
+    MIN_DEADLINE_MS,
     Category,
     Id,
     RequestId,
@@ -89,7 +90,7 @@ class RecommendRequest(BaseModel):
     )
     deadline_ms: int | None = Field(
         default=None,
-        ge=1,
+        ge=MIN_DEADLINE_MS,
         le=MAX_DEADLINE_MS,
         description="Time limit from the moment the request came; without an answer by then it gets a 504, "
         "or a 429 at once where that can be foreseen. Null for the service's own.",
@@ -108,6 +109,11 @@ class RecommendRequest(BaseModel):
         return self
 
 
+def _leave_out_limit(schema: dict[str, Any]) -> None:
+    """What breaks a schema gets a 422; a list that is too long gets a 413, as a body that is too large does."""
+    del schema["maxItems"]
+
+
 class BatchRequest(BaseModel):
     """Several requests in one call; they share runs of the decoder."""
 
@@ -120,7 +126,9 @@ class BatchRequest(BaseModel):
     requests: list[RecommendRequest] = Field(
         min_length=1,
         max_length=MAX_BATCH_REQUESTS,
-        description="Each is answered as by `POST /recommend`; one that is wrong fails the whole call.",
+        json_schema_extra=_leave_out_limit,
+        description=f"At most {MAX_BATCH_REQUESTS}. Each is answered as by `POST /recommend`; "
+        "one that is wrong fails the whole call.",
     )
 
 

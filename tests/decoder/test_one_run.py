@@ -1,5 +1,7 @@
 """The whole search is one run of one plain graph: no Python between the steps, no control flow, no own operators."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -90,3 +92,16 @@ def test_the_number_of_threads_changes_no_answer(world: World) -> None:
     requests = [draw_request(np.random.default_rng(seed), world) for seed in range(12)]
     one, two = world.decode(requests, 30), world.decode(requests, 30, world.decoder_of(world.onnx, threads=2))
     assert same_lists(one, two)
+
+
+def test_a_decoder_that_nobody_holds_is_gone_at_once(world: World) -> None:
+    """With releases of gigabytes the collector of cycles comes too late."""
+    decoder = world.decoder_of(world.onnx)
+    world.decode([Request([1])], 5, decoder)
+    gone = weakref.ref(decoder)
+    gc.disable()
+    try:
+        del decoder
+        assert gone() is None
+    finally:
+        gc.enable()

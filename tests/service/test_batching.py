@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from random import Random
 from typing import Any, cast
 
 import numpy as np
@@ -252,3 +253,31 @@ async def test_closing_ends_the_wait(decoding: Decoding) -> None:
     inference.close()
     with pytest.raises(RuntimeError):
         await ask(batcher, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_comes_and_goes_everybody_gets_their_own_answer(
+    batcher: MicroBatcher, decoding: Decoding, seed: int
+) -> None:
+    """Two releases, two tiers, callers who leave, deadlines that pass, requests that break the decoder."""
+    decoding.go.set()
+    random = Random(seed)
+    asked: list[tuple[int, asyncio.Task[int]]] = []
+    for number in range(200):
+        breaks, seconds = random.random() < 0.02, random.choice([100.0, 100.0, 0.001])
+        kind = (random.choice([V1, V2]), random.choice([10, 50]), seconds)
+        asked.append((number, asyncio.create_task(ask(batcher, -1 if breaks else number, *kind))))
+        if random.random() < 0.1:
+            random.choice(asked)[1].cancel()
+        if random.random() < 0.3:
+            await asyncio.sleep(0)
+    answers = await asyncio.gather(*(task for _, task in asked), return_exceptions=True)
+    for (number, _), found in zip(asked, answers, strict=True):
+        assert found == number or isinstance(
+            found, (asyncio.CancelledError, DeadlineError, OverloadedError, ValueError)
+        )
+    decoded = [number for _, batch, _ in decoding.runs for number in batch if number != -1]
+    assert all(len(batch) <= 3 for _, batch, _ in decoding.runs)
+    assert {number for number in answers if isinstance(number, int)} <= set(decoded)
+    assert batcher.queue_length == 0
+    assert await ask(batcher, 999) == 999

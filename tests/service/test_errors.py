@@ -68,7 +68,7 @@ def test_a_body_without_its_content_type_is_told_so(service: httpx.Client) -> No
         ({"user_id": "a", "hitsory": []}, ["'hitsory': no such field", "history"]),
         ({"user_id": "a", "categories": {"nones": []}}, ["'nones': no such field of categories, the nearest is none"]),
         ({"user_id": "a", "offset": -1}, ["offset:", "greater than or equal to 0", "it is -1"]),
-        ({"user_id": "a", "deadline_ms": 0}, ["deadline_ms:", "greater than or equal to 1"]),
+        ({"user_id": "a", "deadline_ms": 9}, ["deadline_ms:", "greater than or equal to 10"]),
         ({"user_id": "a", "deadline_ms": 60_001}, ["deadline_ms:", "less than or equal to 60000"]),
         ({"user_id": "a", "deadline_ms": 1.5}, ["deadline_ms:", "integer"]),
         ({"user_id": "a", "explain": 1}, ["explain:", "boolean"]),

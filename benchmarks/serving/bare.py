@@ -1,0 +1,66 @@
+"""The decoder alone on the service's core, in a process of its own that is asked for one turn after the other.
+
+    python -m benchmarks.serving.bare SEED ITEMS
+
+Reads lines "BATCH SECONDS" and answers each with one JSON object: seconds of every call of `BeamDecoder.decode`, and
+the CPU seconds that were spent inside of `session.run`.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.decoding.catalogue import make_catalogue
+from benchmarks.decoding.graphs import PendingGraphs
+from benchmarks.decoding.subject import SETTINGS
+from benchmarks.serving.world import HISTORY, SERVICE_CORE, on_core
+from service.constraints import ItemFilter
+from service.decoder import BeamDecoder
+
+
+class Timed(BeamDecoder):
+    """Notes the CPU time of its runs."""
+
+    run_cpu_seconds = 0.0
+
+    def _run(self, inputs: Any) -> Any:
+        started = time.thread_time()
+        found = super()._run(inputs)
+        self.run_cpu_seconds += time.thread_time() - started
+        return found
+
+
+def turn(decoder: Timed, rng: np.random.Generator, batch: int, seconds: float) -> dict[str, Any]:
+    """Decode for some seconds, users with histories that are left out of their answers."""
+    calls: list[float] = []
+    decoder.run_cpu_seconds = 0.0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        histories = list(rng.integers(decoder.num_items, size=(batch, HISTORY)))
+        filters = [ItemFilter(excluded=rows) for rows in histories]
+        started = time.perf_counter()
+        decoder.decode(histories, filters, beam_width=SETTINGS.beam_widths[0])
+        calls.append(time.perf_counter() - started)
+    return {"calls": calls, "run_cpu_seconds": decoder.run_cpu_seconds}
+
+
+def main() -> None:
+    """See above."""
+    seed, num_items = map(int, sys.argv[1:])
+    catalogue = make_catalogue(num_items, seed)
+    graphs = PendingGraphs(seed).wait()
+    on_core(SERVICE_CORE)
+    arrays = {"trie": catalogue.trie, "item_vectors": catalogue.item_vectors, "settings": SETTINGS}
+    decoder = Timed(graphs.decoder, **arrays, device="cpu", threads=1)  # type: ignore[arg-type]
+    rng = np.random.default_rng(seed)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        batch, seconds = line.split()
+        print(json.dumps(turn(decoder, rng, int(batch), float(seconds))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
