@@ -8,8 +8,7 @@ import typer
 
 from offline import progress, release_jobs
 from offline.errors import BadInputError
-from offline.history_options import HistoryTtl, SeenCap, SeenTtl
-from offline.options import Data, Home, Namespace, RecipeName, RedisUrl, Run, Seed
+from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_server import DEFAULT_HOME, stop_server
@@ -159,8 +158,8 @@ def load_histories(
     histories = read_user_histories(data)
     keys, client = namespace_keys(namespace), connect(redis_url, home)
     limits = HistoryLimits(seen_cap=seen_cap, history_ttl_seconds=history_ttl, seen_ttl_seconds=seen_ttl)
-    with named_errors(keys), job_lock(client, keys, "load-histories"):
-        _print(load_all(histories, client, keys, limits)._asdict())
+    with named_errors(keys), job_lock(client, keys, "load-histories") as lease:
+        _print(load_all(histories, client, keys, limits, require_lock=lease.require)._asdict())
 
 
 @cli.command("stop-redis")
