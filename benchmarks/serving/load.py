@@ -40,6 +40,11 @@ class Callers:
             status = type(error).__name__
         self.seconds[status].append(time.monotonic() - since)
 
+    def close(self) -> None:
+        """Close the connections."""
+        for _, writer in self._idle:
+            writer.close()
+
     async def _exchange(self, request: bytes) -> str:
         connection = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = connection
