@@ -136,8 +136,9 @@ def item_table(catalogue: Catalogue, seed: int) -> ItemTable:
 def start_service(url: str) -> dict[str, Any]:
     """Start the service, wait until it is ready, and look at its memory."""
     progress("starting the service")
-    command = [sys.executable, "-m", "service", "--port", "0", "--redis-url", url]
+    command = [sys.executable, "-m", "service", "--port", "0"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MMGREC_")}
+    environment["MMGREC_REDIS_URL"] = url
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:  # and no pipe: it would be full before long, and the service stand still
         service = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.DEVNULL)

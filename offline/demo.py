@@ -201,7 +201,8 @@ def _free_port(first: int) -> int:
 def _service(namespace: str, home: Path, redis_url: str | None, port: int) -> Iterator[str]:
     """The real service in a process of its own; yields its address once it is ready, stops it at the end."""
     command = [sys.executable, "-m", "service", "--host", HOST, "--port", str(port), "--home", str(home)]
-    environment = {**os.environ, "MMGREC_NAMESPACE": namespace, "MMGREC_DRAIN_GRACE_SECONDS": "0"}
+    environment = {"MMGREC_LOG_FORMAT": "text", **os.environ, "MMGREC_NAMESPACE": namespace}
+    environment["MMGREC_DRAIN_GRACE_SECONDS"] = "0"
     if redis_url is not None:
         environment["MMGREC_REDIS_URL"] = redis_url
     process = subprocess.Popen(command, env=environment)
@@ -275,17 +276,20 @@ def _show(dataset: Dataset, user_id: str, address: str, answer: dict[str, Any], 
 
 
 def _show_how_to_go_on(namespace: str, home: Path, redis_url: str | None, address: str) -> None:
-    here = ["--namespace", namespace]
+    here, variables, jobs_alone = ["--namespace", namespace], "", []
     if redis_url is None and home != resolve_home(DEFAULT_HOME):
         here += ["--home", str(home)]
     if redis_url is not None and redis_url != os.environ.get("MMGREC_REDIS_URL"):
-        here += ["--redis-url", redis_url if redis_url == without_password(redis_url) else "YOUR_REDIS_URL"]
+        shown = redis_url if redis_url == without_password(redis_url) else "YOUR_REDIS_URL"
+        variables = f"MMGREC_REDIS_URL={shlex.quote(shown)} "  # a secret is no flag of the service
+        jobs_alone = ["--redis-url", shown]
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
     serve = [str(python), "-m", "service", *here, "--port", str(urlsplit(address).port)]
-    typer.echo(f"\nServe it again later:\n  {shlex.join(serve)}")
-    typer.echo(f"\nList its releases:\n  {shlex.join([str(python), '-m', 'offline', 'releases', *here])}\n")
+    typer.echo(f"\nServe it again later:\n  {variables}{shlex.join(serve)}")
+    releases = [str(python), "-m", "offline", "releases", *here, *jobs_alone]
+    typer.echo(f"\nList its releases:\n  {shlex.join(releases)}\n")
 
 
 def _wait_for_interrupt() -> None:

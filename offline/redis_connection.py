@@ -1,5 +1,6 @@
 """The Redis of the jobs: the one named by `MMGREC_REDIS_URL`, else the private server of a home folder."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from offline.errors import BadInputError, JobError, LockedError
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import RedisServerError, ensure_server
 
+URL_FILE = "MMGREC_REDIS_URL_FILE"
 LOCK_SECONDS, RENEW_SECONDS = 60, 20
 """How long a lock outlives a job that died, and how often a living one renews it."""
 
@@ -22,11 +24,18 @@ CURE = "start it, correct MMGREC_REDIS_URL (--redis-url), or unset it to use the
 def connect(redis_url: str | None, home: Path) -> redis.Redis:
     """A connection that has answered a PING.
 
+    Args:
+        redis_url: of the flag or its variable; None for the file that `MMGREC_REDIS_URL_FILE` names, as in the service,
+            and without one for the private server.
+        home: folder of the private server.
+
     Raises:
+        BadInputError: the file of the URL cannot be read.
         JobError: the server cannot be reached or started; a password in the URL is not repeated.
     """
+    named = redis_url or _url_in_file()
     try:
-        url = redis_url or ensure_server(home)
+        url = named or ensure_server(home)
         client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=60)
         client.ping()
     except RedisServerError as error:
@@ -39,6 +48,19 @@ def connect(redis_url: str | None, home: Path) -> redis.Redis:
     except redis.RedisError as error:
         raise JobError(f"Redis at {without_password(url)} is not reachable ({error}); {CURE}") from error
     return client
+
+
+def _url_in_file() -> str | None:
+    name = os.environ.get(URL_FILE)
+    if not name:
+        return None
+    try:
+        url = Path(name).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{URL_FILE}={name!r}: the file cannot be read; correct the path") from error
+    if not url:
+        raise BadInputError(f"{URL_FILE}={name!r}: the file is empty; write the URL into it")
+    return url
 
 
 def namespace_keys(namespace: str) -> RedisKeys:

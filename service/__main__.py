@@ -1,8 +1,5 @@
 """`python -m service`: one process, one event loop, one inference thread."""
 
-import argparse
-import copy
-import ipaddress
 import logging
 import math
 import os
@@ -12,14 +9,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.drain import Drain
-from service.settings import PREFIX, Settings, SettingsError, load_settings
+from service.exposure import has_keys, is_this_machine_alone, refuse_open_doors
+from service.flags import read_flags
+from service.http_protocol import bounded_http
+from service.logs import log_config
+from service.settings import Settings, SettingsError, load_settings
 
 logger = logging.getLogger("service")
 
@@ -40,26 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after SIGTERM or Ctrl-C, once accepted requests are answered; 2 for settings or an address that cannot be
         used.
     """
-    flags = vars(_parser().parse_args(arguments))
+    flags = read_flags(arguments)
     try:
         settings = load_settings(**flags)
+        refuse_open_doors(settings)
+        app = create_app(settings)
         listener = listen(settings.host, settings.port)
     except (SettingsError, ListenError) as error:
         sys.stderr.write(f"python -m service: {error}\n")
         return EXIT_BAD_INPUT
     with listener:
-        _serve(settings, listener)
+        _serve(app, settings, listener)
     return 0
 
 
-def _serve(settings: Settings, listener: socket.socket) -> None:
-    app = create_app(settings)
-    limit = math.ceil(settings.drain_limit_seconds)
+def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
-        log_config=_log_config(),
+        log_config=log_config(settings),
+        access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=limit,
+        http=bounded_http(settings.max_header_bytes),
+        timeout_graceful_shutdown=math.ceil(settings.drain_limit_seconds),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = DrainingServer(config, app.state.drain)
@@ -67,7 +69,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"MMGRec listens on http://{shown}:{port} (routes: /docs)\n")
     sys.stdout.flush()
-    if not ipaddress.ip_address(host).is_loopback:
+    if not is_this_machine_alone(host) and not has_keys(settings):
         logger.warning("%s is reachable from other machines, and this service asks nobody who they are", shown)
     with suppress(KeyboardInterrupt):  # uvicorn stops cleanly and then raises the signal again
         server.run(sockets=[listener])
@@ -131,23 +133,6 @@ def _listen_error(host: str, port: int, error: OSError) -> ListenError:
         f"cannot listen on {host} port {port} ({error.strerror or error}): "
         "stop what listens there, or choose another --port or --host"
     )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m service", description="Serve the active release. A flag wins over its environment variable."
-    )
-    for name, field in Settings.model_fields.items():
-        shown = f"{field.description} [env: {PREFIX}{name.upper()}]".replace("%", "%%")
-        parser.add_argument("--" + name.replace("_", "-"), help=shown, metavar=name.rpartition("_")[2].upper())
-    return parser
-
-
-def _log_config() -> dict[str, Any]:
-    """Uvicorn's own, with our loggers beside it."""
-    config: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["service"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
-    return config
 
 
 if __name__ == "__main__":

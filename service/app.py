@@ -11,11 +11,11 @@ from fastapi import FastAPI
 from service.decoder import BeamDecoder
 from service.direct import DirectMiddleware
 from service.drain import Drain
+from service.edge import OWN_TRACES_ALONE, Edge
 from service.errors import add_error_handlers
 from service.gate import GateMiddleware
-from service.middleware import RequestContextMiddleware
 from service.release import DecoderFactory
-from service.routes import events, items, recommend, status, users
+from service.routes import admin, events, items, metrics, recommend, status, users
 from service.runtime import VERSION, Runtime
 from service.settings import Settings, load_settings
 
@@ -26,13 +26,18 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     Args:
         settings: see `load_settings`.
         decoder_factory: what decodes; tests pass one that needs no model.
+
+    Raises:
+        SettingsError: a file that the settings name cannot be used, or an extra is missing.
     """
+    edge = Edge(settings, VERSION)
     drain = Drain(grace_seconds=settings.drain_grace_seconds, limit_seconds=settings.drain_limit_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Runtime(settings, decoder_factory, drain) as app.state.runtime:
-            yield
+        async with Runtime(settings, decoder_factory, drain, edge.metrics) as app.state.runtime:
+            with edge.running(app.state.runtime):
+                yield
 
     app = FastAPI(
         title="MMGRec",
@@ -40,22 +45,17 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
         version=VERSION,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=OWN_TRACES_ALONE,
     )
     app.state.settings = settings
     app.state.drain = drain
     app.add_middleware(DirectMiddleware, routes=recommend.router.routes)  # the one added last is the outermost
     app.add_middleware(GateMiddleware, drain=drain)
-    app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes)
+    edge.surround(app)
     add_error_handlers(app)
-    for router in (
-        recommend.router,
-        items.similar_router,
-        items.router,
-        events.router,
-        users.router,
-        status.router,
-    ):
-        app.include_router(router)
+    app.include_router(items.similar_router)  # before that of the items, whose path would take it as well
+    for group in (recommend, events, users, items, status, metrics, admin):
+        app.include_router(group.router)
     return app
 
 

@@ -2,22 +2,23 @@
 
 import difflib
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from service.batching import DeadlineError, OverloadedError
 from service.disconnect import ClientGoneError
 from service.prepare import RequestLimitError
 from service.redis_connection import RedisUnavailableError
+from service.release_admin import RollbackRefusedError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
 from service.resolve import UnknownItemError
 from service.schemas.errors import ErrorDetail, ErrorResponse
-from service.schemas.field_names import field_names
 
 MAX_SHOWN_VALUE = 80
 MAX_SHOWN_PROBLEMS = 5
@@ -35,6 +36,7 @@ class Kind(NamedTuple):
 MALFORMED = Kind(400, "invalid_request", "malformed_body")
 BATCH_TOO_LARGE = Kind(413, "invalid_request", "batch_too_large")
 INVALID = Kind(422, "invalid_request", "validation_failed")
+UNAUTHENTICATED = Kind(401, "authentication", "unauthenticated")
 INTERNAL = Kind(500, "internal", "internal_error")
 OVERLOADED = Kind(429, "overloaded", "queue_full", retryable=True)
 DRAINING = Kind(503, "unavailable", "draining", retryable=True)
@@ -42,6 +44,7 @@ DRAINING = Kind(503, "unavailable", "draining", retryable=True)
 _DOMAIN: dict[type[Exception], Kind] = {
     NotReadyError: Kind(503, "unavailable", "not_ready", retryable=True),  # its own reason replaces the code
     RequestLimitError: Kind(422, "invalid_request", "limit_exceeded"),
+    RollbackRefusedError: Kind(409, "invalid_request", "rollback_refused"),
     RedisUnavailableError: Kind(503, "unavailable", "redis_unavailable", retryable=True),
     UnknownItemError: Kind(404, "invalid_request", "unknown_item"),
     OverloadedError: OVERLOADED,
@@ -51,6 +54,7 @@ _DOMAIN: dict[type[Exception], Kind] = {
 """The attribute `retry_after_seconds` of an error becomes the header Retry-After."""
 _BY_STATUS: dict[int, tuple[Kind, str | None]] = {
     400: (MALFORMED, "the body cannot be read as JSON: send one JSON object in UTF-8"),
+    401: (UNAUTHENTICATED, "this route asks for an admin key: send Authorization: Bearer KEY or X-API-Key: KEY"),
     404: (Kind(404, "invalid_request", "not_found"), "there is no such route; GET /docs lists them"),
     405: (Kind(405, "invalid_request", "method_not_allowed"), "the route does not take this method; it takes: {allow}"),
     413: (Kind(413, "invalid_request", "body_too_large"), None),
@@ -60,6 +64,7 @@ _NO_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
 
 def error_response(kind: Kind, message: str, context: RequestContext, headers: Any = None) -> JSONResponse:
     """The answer to an error."""
+    context.error_code = kind.code
     detail = ErrorDetail(
         type=kind.type,
         code=kind.code,
@@ -127,11 +132,31 @@ def _in_words(problem: Any, route: Any) -> str:
         return reason
     if problem["type"] == "extra_forbidden":
         where = f" of {'.'.join(path[:-1])}" if path[:-1] else ""
-        fields = field_names(route, problem["loc"][:-1])
+        fields = _fields_at(problem["loc"][:-1], route)
         nearest = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.0)
         hint = f", the nearest is {nearest[0]}" if nearest else ""
         return f"{_shown(path[-1])}: no such field{where}{hint}"
     return f"{'.'.join(path)}: {reason}, but it is {_shown(problem['input'])}"
+
+
+def _fields_at(place: Any, route: Any) -> list[str]:
+    """The fields that an object at some place of a body, or a query, may have; empty where it is no model of ours."""
+    roots = [route.body_field] if place[0] == "body" else route.dependant.query_params
+    model = _model_in([root.field_info.annotation for root in roots if root is not None])
+    for part in place[1:]:
+        if model is not None and not isinstance(part, int):
+            model = _model_in([model.model_fields[part].annotation])
+    return [] if model is None else list(model.model_fields)
+
+
+def _model_in(annotations: Any) -> type[BaseModel] | None:
+    """The first model that some annotations name, such as that of `list[Model] | None`."""
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        if (inner := _model_in(get_args(annotation))) is not None:
+            return inner
+    return None
 
 
 def _shown(value: Any) -> str:

@@ -16,9 +16,12 @@ from service.decoder import Decoded
 from service.explain import explain
 from service.histories import Histories
 from service.inference import InferenceThread
+from service.metrics import Metrics
+from service.onnx_session import DecoderError
 from service.prepare import Prepared, choose_beam_width, item_filter, prepare
 from service.redis_connection import RedisUnavailableError
 from service.release import Release
+from service.request_context import AnswerFacts, Stage, StageClock
 from service.resolve import Pick, describe, popular, resolve
 from service.schemas.recommend import Explanation, FallbackReason, RecommendRequest, RecommendResponse
 from service.user_items import UserItems
@@ -27,9 +30,18 @@ Result = TypeVar("Result")
 
 
 class Answer(NamedTuple):
-    """What a request is answered with, and what it took; the rest is None when nothing was decoded."""
+    """What a request is answered with, and what it took.
+
+    Attributes:
+        response: for the caller.
+        facts: for the metrics.
+        stages: parts of the work.
+        answered: by the decoder, None when nothing was decoded.
+    """
 
     response: RecommendResponse
+    facts: AnswerFacts
+    stages: list[Stage]
     answered: Answered | None
 
 
@@ -42,6 +54,7 @@ class Recommender:
         max_n: most items of a ranking that may be asked for.
         max_batch: most requests in one run of the decoder.
         deadline_seconds: time limit of a request that names none.
+        metrics: told of every run of the decoder.
 
     Attributes:
         batcher: the queue in front of the decoder.
@@ -56,12 +69,14 @@ class Recommender:
         max_n: int,
         max_batch: int,
         deadline_seconds: float,
+        metrics: Metrics,
     ) -> None:
         self._histories = histories
+        self._metrics = metrics
         self._inference = inference
         self._max_n = max_n
         self._deadline_seconds = deadline_seconds
-        self.batcher = MicroBatcher(inference, decode, max_batch=max_batch, deadline_seconds=deadline_seconds)
+        self.batcher = MicroBatcher(inference, self._decode, max_batch=max_batch, deadline_seconds=deadline_seconds)
         self.admission = Admission(self.batcher, deadline_seconds=deadline_seconds)
 
     def check(self, request: RecommendRequest, release: Release) -> int:
@@ -105,12 +120,18 @@ class Recommender:
         started: float,
         deadline: float,
     ) -> Answer:
+        clock = StageClock()
         stored, degraded = await self._stored_items(request.user_id)
+        clock.end("histories")
         prepared = prepare(request, stored, release)
+        clock.end("prepare")
         reason = None if len(prepared.history) else _why_fallback(request, stored, degraded=degraded)
         answered = None
         if reason is None:
             answered = await self.batcher.decode(release, prepared, beam_width, deadline=deadline)
+            clock.end("queue", answered.queue_seconds)
+            clock.end("decode", answered.inference_seconds)
+            clock.begin()
             picks = resolve(answered.decoded, release, request.n, request.offset)
         else:
             picks = await self._popular(request, release, prepared, deadline)
@@ -137,7 +158,19 @@ class Recommender:
             history_length=min(len(prepared.history), release.manifest.model.max_history),
             took_ms=round((time.monotonic() - started) * 1000, 3),
         )
-        return Answer(response, answered)
+        clock.end("resolve")
+        return Answer(response, _facts(response, picks, release, beam_width), clock.stages, answered)
+
+    def _decode(self, release: Release, batch: Sequence[Prepared], beam_width: int) -> list[Decoded]:
+        """`decode`, and tell the metrics."""
+        try:
+            decoded = decode(release, batch, beam_width)
+        except DecoderError:  # what a release promises was checked when it was loaded: this is a broken promise
+            if len(batch) == 1:  # else each of them is decoded alone once more, and the guilty one is counted then
+                self._metrics.illegal_answer()
+            raise
+        self._metrics.batch(len(batch), padding_ratio=_padding_ratio(batch, release.manifest.model.max_history))
+        return decoded
 
     async def _stored_items(self, user_id: str | None) -> tuple[UserItems, bool]:
         """What is known of the user, and whether Redis failed."""
@@ -181,6 +214,27 @@ def decode(release: Release, batch: Sequence[Prepared], beam_width: int) -> list
     filters = [item_filter(release, prepared) for prepared in batch]
     decoded = release.decoder.decode([prepared.history for prepared in batch], filters, beam_width=beam_width)
     return [Decoded(*arrays) for arrays in zip(*decoded, strict=True)]
+
+
+def _padding_ratio(batch: Sequence[Prepared], max_history: int) -> float:
+    """Share of the history slots of a run that stand empty, since its longest history decides how many there are."""
+    lengths = [min(len(prepared.history), max_history) for prepared in batch]
+    return 1.0 - sum(lengths) / (len(lengths) * max(1, *lengths))
+
+
+def _facts(response: RecommendResponse, picks: Sequence[Pick], release: Release, beam_width: int) -> AnswerFacts:
+    return AnswerFacts(
+        release=release.version,
+        num_items=len(release.items),
+        rows=[pick.row for pick in picks],
+        source=response.source,
+        fallback_reason=response.fallback_reason,
+        degraded=response.degraded,
+        exhausted=response.exhausted,
+        beam_width=beam_width,
+        history_length=response.history_length,
+        unknown_history_items=response.unknown_history_items,
+    )
 
 
 def _why_fallback(request: RecommendRequest, stored: UserItems, *, degraded: bool) -> FallbackReason:

@@ -1,5 +1,8 @@
 """The one Redis of a service process: the private server of `home`, or the one that the settings name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import redis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
@@ -69,6 +72,18 @@ class RedisConnection:
             blobs_url=self._settings.blobs_url,
             verification_keys=self._settings.accepted_keys,
         )
+
+    @contextmanager
+    def reached(self) -> Iterator[ReleaseStore]:
+        """The releases, for callers of the service: whatever Redis does, they are told the cure. Blocks.
+
+        Raises:
+            RedisUnavailableError: Redis cannot be reached.
+        """
+        try:
+            yield self.open()
+        except (RedisUnavailableError, *RedisFailure) as error:
+            raise RedisUnavailableError(self.cure) from error
 
     @property
     def cure(self) -> str:

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from service.contract.arms import CANARY_ARM, ArmPointer, is_in_canary
@@ -27,6 +26,7 @@ from service.redis_connection import RedisConnection, RedisFailure, RedisUnavail
 from service.release import BrokenReleaseError, DecoderFactory, Release, load_release
 from service.release_channel import ReleaseChannel
 from service.settings import Settings
+from service.task_end import end_task
 from service.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -154,9 +154,7 @@ class ReleaseWatch:
                 await loop.run_in_executor(self._loader, self.refresh)
                 await self._channel.wait(self._settings.release_poll_seconds)
         finally:
-            listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await listening
+            await end_task(listening)
 
     async def reload(self) -> None:
         """Look at once, also at releases that did not load before, and wait for what comes of it."""

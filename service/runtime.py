@@ -1,7 +1,6 @@
 """The parts of a running service, put together once per process and taken apart in order."""
 
 import asyncio
-from contextlib import suppress
 from importlib import metadata
 from typing import Self
 
@@ -10,13 +9,16 @@ from service.events import Events
 from service.histories import Histories
 from service.history_edits import HistoryEdits
 from service.inference import InferenceThread
+from service.metrics import Metrics
 from service.recommender import Recommender
 from service.redis_connection import RedisConnection
 from service.redis_writes import RedisWrites
 from service.release import DecoderFactory, Release
+from service.release_admin import ReleaseAdmin
 from service.release_watch import ReleaseWatch
 from service.schemas.status import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
 from service.settings import Settings
+from service.task_end import end_task
 
 VERSION = metadata.version("mmgrec")
 DEAD_WORKER_SECONDS = 60.0
@@ -26,13 +28,15 @@ DEAD_WORKER_SECONDS = 60.0
 class Runtime:
     """Connection, release watch, inference thread and recommender; entering it starts the watch and returns at once."""
 
-    def __init__(self, settings: Settings, decoder_factory: DecoderFactory, drain: Drain) -> None:
+    def __init__(self, settings: Settings, decoder_factory: DecoderFactory, drain: Drain, metrics: Metrics) -> None:
         self._settings = settings
+        self.metrics = metrics
         self._drain = drain
         self._connection = RedisConnection(settings)
         self._inference = InferenceThread()
         self._watching: asyncio.Task[None] | None = None
         self.watch = ReleaseWatch(self._connection, settings, decoder_factory, self._inference)
+        self.releases = ReleaseAdmin(self._connection, self.watch)
         self.histories = Histories(
             self._connection, seen_cap=settings.seen_cap, cache_bytes=settings.history_cache_bytes
         )
@@ -54,6 +58,7 @@ class Runtime:
             max_n=settings.max_n,
             max_batch=settings.max_batch,
             deadline_seconds=settings.deadline_seconds,
+            metrics=metrics,
         )
         self.admission = self.recommender.admission
 
@@ -63,9 +68,7 @@ class Runtime:
 
     async def __aexit__(self, *_: object) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+            await end_task(self._watching)
         await asyncio.to_thread(self.watch.close)
         await asyncio.to_thread(self._inference.close)
         await self._connection.close()

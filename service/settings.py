@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import redis
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.constraints import DEFAULT_TABLE_BYTES
 from service.contract.blob_location import REDIS, normal_location
@@ -16,7 +16,9 @@ from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.contract.signatures import split_keys
 from service.device import Device
+from service.edge_settings import EdgeSettings
 from service.history_cache import DEFAULT_CACHE_BYTES
+from service.secret_files import FILE_SUFFIX, SecretFileError, SecretFiles, file_options, is_secret, read_secret
 
 PREFIX = "MMGREC_"
 JOB_VARIABLES = frozenset({"MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE"})
@@ -39,7 +41,7 @@ def _default_threads() -> int:
     return max(1, min(_MAX_DEFAULT_THREADS, usable - 1))
 
 
-class Settings(BaseSettings):
+class Settings(EdgeSettings):
     """Settings of one service process. Arguments win over the environment, the environment over the defaults.
 
     Raises:
@@ -124,10 +126,22 @@ class Settings(BaseSettings):
         default=250_000, ge=1, description="events that each stream keeps, about; the oldest leave first"
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before files of secrets and variables, of which only one may be set."""
+        return init_settings, SecretFiles(settings_cls), env_settings
+
     @model_validator(mode="before")
     @classmethod
     def _no_unknown_variables(cls, values: Any) -> Any:
-        known = {PREFIX + name.upper() for name in cls.model_fields}
+        known = {PREFIX + name.upper() for name in (*cls.model_fields, *file_options(cls))}
         unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
         unknown = [name for name in unknown if name.upper() not in known | JOB_VARIABLES]
         if unknown:
@@ -159,6 +173,21 @@ class Settings(BaseSettings):
                 ) from None
         return url
 
+    def secrets(self) -> list[str]:
+        """Every secret that is set, for whoever keeps them out of sight."""
+        values = (getattr(self, name) for name, field in type(self).model_fields.items() if is_secret(field))
+        found = [value.get_secret_value() for value in values if value is not None]
+        return [*found, self.blobs_url] if "@" in self.blobs_url else found
+
+    @property
+    def history_limits(self) -> HistoryLimits:
+        """How much of a user is kept, and for how long."""
+        return HistoryLimits(
+            seen_cap=self.seen_cap,
+            history_ttl_seconds=self.history_ttl_seconds,
+            seen_ttl_seconds=self.seen_ttl_seconds,
+        )
+
     @field_validator("blobs_url")
     @classmethod
     def _usable_blobs_url(cls, url: str) -> str:
@@ -177,15 +206,6 @@ class Settings(BaseSettings):
         return () if self.verification_keys is None else split_keys(self.verification_keys.get_secret_value())
 
     @property
-    def history_limits(self) -> HistoryLimits:
-        """How much of a user is kept, and for how long."""
-        return HistoryLimits(
-            seen_cap=self.seen_cap,
-            history_ttl_seconds=self.history_ttl_seconds,
-            seen_ttl_seconds=self.seen_ttl_seconds,
-        )
-
-    @property
     def redis_kind(self) -> Literal["embedded", "external"]:
         """Whose Redis it is: the private one of `home`, or one that `redis_url` names."""
         return "embedded" if self.redis_url is None else "external"
@@ -194,11 +214,20 @@ class Settings(BaseSettings):
 def load_settings(**flags: Any) -> Settings:
     """Read the settings; `flags` that are not None win over the environment.
 
+    A flag `x_file` of a secret `x` names the file that holds it.
+
     Raises:
         SettingsError: something is wrong with them, in words for whoever starts the service.
     """
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        for option in file_options(Settings):
+            if option in given:
+                flag = "--" + option.replace("_", "-")
+                given[option.removesuffix(FILE_SUFFIX)] = read_secret(Path(given.pop(option)), flag)
+        return Settings(**given)
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         raise SettingsError("\n".join(_in_words(problem) for problem in error.errors())) from None
 
@@ -208,5 +237,8 @@ def _in_words(problem: Any) -> str:
     if not problem["loc"]:
         return reason
     name = str(problem["loc"][0])
-    value = "" if name in ("redis_url", "blobs_url", "verification_keys") else f"={problem['input']!r}"
+    field = Settings.model_fields.get(name)
+    # A secret is never shown, and neither is what may be one that stands in the wrong place.
+    hidden = field is None or is_secret(field) or name in ("otel_endpoint", "blobs_url")
+    value = "" if hidden else f"={problem['input']!r}"
     return f"{PREFIX}{name.upper()}{value}: {reason}"

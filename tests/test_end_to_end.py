@@ -65,10 +65,15 @@ class World:
 
 
 def start_service(redis_url: str, namespace: str) -> tuple["subprocess.Popen[str]", str]:
-    command = [sys.executable, "-m", "service", "--port", "0", "--redis-url", redis_url, "--namespace", namespace]
+    command = [sys.executable, "-m", "service", "--port", "0", "--namespace", namespace]
     command += ["--release-poll-seconds", "0.1"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        cwd=ROOT,
+        env={**ENVIRONMENT, "MMGREC_REDIS_URL": redis_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert process.stdout is not None
     first_line = process.stdout.readline()

@@ -6,6 +6,7 @@ report says so.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -90,22 +91,30 @@ def _process(home: Path, deadline_seconds: float) -> Iterator[Service]:
     }
     if "api_keys" in Settings.model_fields:
         environment["MMGREC_API_KEYS"] = API_KEY
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "--port", "0"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=lambda: on_core(SERVICE_CORE),
-    )
-    assert process.stdout is not None
+    said = home / "service.log"  # a pipe that nobody reads would fill, and block the service
+    with said.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "--port", "0"],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: on_core(SERVICE_CORE),
+        )
     try:
-        port = int(process.stdout.readline().split()[3].rpartition(":")[2])
+        port = _port_of(process, said)
         _wait_until_ready(port)
         yield Service(port=port, pid=process.pid)
     finally:
         process.terminate()
         process.wait()
+
+
+def _port_of(process: "subprocess.Popen[bytes]", said: Path) -> int:
+    while (found := re.search(r"listens on http://\S+:(\d+)", said.read_text())) is None:
+        if process.poll() is not None:
+            raise RuntimeError(f"the service ended with {process.returncode}: {said.read_text()}")
+        time.sleep(0.05)
+    return int(found[1])
 
 
 def _wait_until_ready(port: int) -> None:

@@ -25,6 +25,8 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendRespon
     context = context_of(request.scope)
     if body.request_id is not None:
         context.request_id = body.request_id
+    if body.user_id is not None:
+        context.user_ids.append(body.user_id)
     return await answer(body, request, runtime_of(request), context)
 
 
@@ -45,8 +47,9 @@ async def recommend_batch(body: BatchRequest, request: Request) -> BatchResponse
     """Answer several requests in one call: each as `POST /recommend` would, all from the decoder's shared runs."""
     context, runtime = context_of(request.scope), runtime_of(request)
     releases = [runtime.watch.snapshot(each.user_id, each.history) for each in body.requests]
-    # With a canary, users of one call may be in different arms: then the answers say which, and no header does.
-    context.release = releases[0].version if len(set(map(id, releases))) == 1 else None
+    if len({release.version for release in releases}) == 1:
+        context.release = releases[0].version
+    context.user_ids.extend(each.user_id for each in body.requests if each.user_id is not None)
     for index, (each, release) in enumerate(zip(body.requests, releases, strict=True)):
         try:
             runtime.recommender.check(each, release)
@@ -83,6 +86,8 @@ async def _all(work: list[Coroutine[Any, Any, Answer]]) -> list[Answer]:
 
 
 def _note(found: Answer, context: RequestContext) -> None:
+    context.answers.append(found.facts)
+    context.stages.extend(found.stages)
     answered = found.answered
     if answered is not None:
         context.queue_seconds = max(context.queue_seconds or 0.0, answered.queue_seconds)

@@ -202,16 +202,17 @@ def test_the_way_on_names_what_differs_from_the_defaults(
     monkeypatch.setattr(demo.sys, "executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.delenv("MMGREC_REDIS_URL", raising=False)
     default, open_url = demo.resolve_home(demo.DEFAULT_HOME), "redis://db:6379/1"
-    for home, redis_url, more in [
-        (default, None, ""),
-        (tmp_path / "a home", None, f" --home '{tmp_path}/a home'"),
-        (default, open_url, f" --redis-url {open_url}"),
-        (default, "redis://:secret@db:6379/1", " --redis-url YOUR_REDIS_URL"),
+    for home, redis_url, more, url in [
+        (default, None, "", None),
+        (tmp_path / "a home", None, f" --home '{tmp_path}/a home'", None),
+        (default, open_url, "", open_url),
+        (default, "redis://:secret@db:6379/1", "", "YOUR_REDIS_URL"),
     ]:
         demo._show_how_to_go_on("demo-x", home, redis_url, "http://127.0.0.1:8003")
         out = capsys.readouterr().out
-        assert f"\n  .venv/bin/python -m service --namespace demo-x{more} --port 8003\n" in out
-        assert f"\n  .venv/bin/python -m offline releases --namespace demo-x{more}\n" in out
+        variable, flag = (f"MMGREC_REDIS_URL={url} ", f" --redis-url {url}") if url else ("", "")
+        assert f"\n  {variable}.venv/bin/python -m service --namespace demo-x{more} --port 8003\n" in out
+        assert f"\n  .venv/bin/python -m offline releases --namespace demo-x{more}{flag}\n" in out
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from offline import redis_connection
-from offline.errors import JobError, LockedError
+from offline.errors import BadInputError, JobError, LockedError
 from offline.redis_connection import connect, job_lock, named_errors, without_password
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import RedisServerError
@@ -37,6 +37,29 @@ def test_without_a_url_it_is_the_private_server_of_the_home(
     with connect(url, tmp_path) as client:
         assert client.ping()
     assert asked == [tmp_path]
+
+
+def test_the_url_may_stand_in_a_file_as_it_may_for_the_service(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "url").write_text(f"{redis_url}\n")
+    monkeypatch.setenv("MMGREC_REDIS_URL_FILE", str(tmp_path / "url"))
+    with connect(None, tmp_path / "home") as client:
+        assert client.ping()
+    assert not (tmp_path / "home").exists()  # no private server was started
+    with pytest.raises(JobError):
+        connect(f"redis://127.0.0.1:{UNUSED_PORT}/0", tmp_path)  # a flag or a variable goes before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff"])
+def test_a_file_of_the_url_that_cannot_be_used_is_named(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if content is not None:
+        (tmp_path / "url").write_bytes(content)
+    monkeypatch.setenv("MMGREC_REDIS_URL_FILE", str(tmp_path / "url"))
+    with pytest.raises(BadInputError, match=r"MMGREC_REDIS_URL_FILE=.*/url"):
+        connect(None, tmp_path)
 
 
 @pytest.mark.parametrize(

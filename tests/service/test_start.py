@@ -86,11 +86,16 @@ def test_the_command_says_where_it_listens_answers_and_stops(
     wait_for: Callable[[Callable[[], Any]], Any],
     stop: signal.Signals,
 ) -> None:
-    command = [sys.executable, "-m", "service", "--port", "0", "--redis-url", redis_url, "--host", "0.0.0.0"]
+    command = [sys.executable, "-m", "service", "--port", "0", "--host", "0.0.0.0", "--allow-anonymous"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment(MMGREC_NAMESPACE=namespace, MMGREC_RELEASE_POLL_SECONDS="0.05", MMGREC_DRAIN_GRACE_SECONDS="0"),
+        env=environment(
+            MMGREC_REDIS_URL=redis_url,
+            MMGREC_NAMESPACE=namespace,
+            MMGREC_RELEASE_POLL_SECONDS="0.05",
+            MMGREC_DRAIN_GRACE_SECONDS="0",
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

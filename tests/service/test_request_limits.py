@@ -1,0 +1,112 @@
+"""Headers that are too large, such as never end, and bodies nested without end; over real sockets."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from service.__main__ import listen
+from service.app import create_app
+from service.http_protocol import TOO_LARGE, bounded_http
+from service.settings import Settings
+
+LIMIT = 32 * 1024
+ASK = {"history": ["item-05"], "n": 1}
+
+
+def test_headers_that_are_too_large_are_named_with_their_limit(service: httpx.Client) -> None:
+    for headers in ({"X-Long": "x" * LIMIT}, {f"X-{at}": "y" * 100 for at in range(LIMIT // 100)}):
+        answer = service.post("/recommend", json=ASK, headers=headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (431, "headers_too_large")
+        assert str(LIMIT) in error["message"]
+        assert "MMGREC_MAX_HEADER_BYTES" in error["message"]
+        assert service.post("/recommend", json=ASK).status_code != 431
+
+
+def test_the_limit_is_a_setting(
+    settings: Settings, fake_decoder: Any, running: Callable[[FastAPI], AbstractContextManager[httpx.Client]]
+) -> None:
+    small = settings.model_copy(update={"max_header_bytes": 1024})
+    with running(create_app(small, decoder_factory=fake_decoder)) as client:
+        assert client.get("/health/live", headers={"X-Long": "x" * 1024}).status_code == 431
+        assert client.get("/health/live", headers={"X-Long": "x" * 700}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/recommend", "/events"])
+@pytest.mark.parametrize(("opening", "closing_"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("depth", [900, 5_000, 200_000])
+def test_nesting_without_end_is_no_fault(
+    service: httpx.Client, path: str, opening: str, closing_: str, depth: int
+) -> None:
+    inner = opening * depth + ("1" if opening != "[" else "") + closing_ * depth
+    body = b'{"user_id": "a", "history": ' + inner.encode() + b"}"
+    answer = service.post(path, content=body, headers={"Content-Type": "application/json"})
+    # 900 levels are read on every Python; how many more is Python's own affair, and those are no JSON.
+    expected = {900: {422}, 5_000: {400, 422}, 200_000: {400}}[depth]
+    assert answer.status_code in expected
+    assert len(answer.text) < 2000
+
+
+@pytest.fixture
+def address(settings: Settings, fake_decoder: Any) -> Iterator[tuple[str, int]]:
+    """The service behind the protocol of `python -m service`."""
+    app = create_app(settings, decoder_factory=fake_decoder)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", http=bounded_http(LIMIT)))
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()[:2]
+        server.should_exit = True
+        thread.join()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    read = b""
+    try:
+        while piece := connection.recv(65_536):
+            read += piece
+    except ConnectionResetError:  # the server closed while we were still sending
+        pass
+    return read
+
+
+@pytest.mark.parametrize(
+    "piece", [b"X-More: " + b"y" * 900 + b"\r\n", b"z" * 1000], ids=["many headers", "one without an end"]
+)
+@pytest.mark.parametrize("before", [b"", b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\n"], ids=["first", "kept"])
+def test_headers_without_an_end_are_cut_off(address: tuple[str, int], piece: bytes, before: bytes) -> None:
+    with closing(socket.create_connection(address, timeout=20)) as connection:
+        if before:
+            connection.sendall(before)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: h\r\nX-First: ")
+        sent = 0
+        try:
+            while sent < 400 * LIMIT:  # without a limit all of it would be taken, and more
+                connection.sendall(piece)
+                sent += len(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert sent < 400 * LIMIT
+        answer = read_all(connection)
+        assert not answer or TOO_LARGE.encode() in answer
+
+
+def test_bodies_and_pipelined_requests_do_not_count_as_headers(address: tuple[str, int]) -> None:
+    body = b" " * 4 * LIMIT
+    request = b"POST /recommend HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    last = b"GET /health/live HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    with closing(socket.create_connection(address, timeout=20)) as connection:
+        connection.sendall((request % len(body) + body) * 3 + last[:20])
+        connection.sendall(last[20:])
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1 400") == 3  # no JSON
+    assert answers.count(b"HTTP/1.1 200") == 1
+    assert TOO_LARGE.encode() not in answers
