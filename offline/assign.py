@@ -8,7 +8,7 @@ from torch import Tensor
 from model.graph_rqvae import GraphRQVAE
 from offline.dataset import Dataset
 from offline.rec_id_report import RecIdReport, check, report_of
-from offline.recipes import RecIdSettings
+from offline.recipe_settings import RecIdSettings
 from service.contract.rec_id import Int32Array, RecIdSpace, popularity_tokens
 
 

@@ -8,8 +8,9 @@ import typer
 
 from offline import progress, release_jobs
 from offline.errors import BadInputError
-from offline.options import Data, Home, Namespace, RecipeName, RedisUrl, Run, Seed
+from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
+from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_server import DEFAULT_HOME, stop_server
 
 cli = typer.Typer(
@@ -141,17 +142,24 @@ for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, r
 
 @cli.command("load-histories")
 def load_histories(
-    data: Data, home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec"
+    data: Data,
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = "mmgrec",
+    seen_cap: SeenCap = DEFAULT_SEEN_CAP,
+    history_ttl: HistoryTtl = 0,
+    seen_ttl: SeenTtl = 0,
 ) -> None:
-    """Write a dataset's histories into Redis for the service. Replaces those of the dataset's users. Prints JSON."""
-    from offline.dataset import load_dataset
+    """Write a dataset's histories into Redis for the service, unless it holds something newer. Prints JSON."""
     from offline.load_histories import load_histories as load_all
     from offline.redis_connection import connect, job_lock, named_errors, namespace_keys
+    from offline.user_histories import read_user_histories
 
-    dataset = load_dataset(data)
+    histories = read_user_histories(data)
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with named_errors(keys), job_lock(client, keys, "load-histories"):
-        _print({"users": load_all(dataset, client, keys)})
+    limits = HistoryLimits(seen_cap=seen_cap, history_ttl_seconds=history_ttl, seen_ttl_seconds=seen_ttl)
+    with named_errors(keys), job_lock(client, keys, "load-histories") as lease:
+        _print(load_all(histories, client, keys, limits, require_lock=lease.require)._asdict())
 
 
 @cli.command("stop-redis")

@@ -30,6 +30,7 @@ from offline.redis_connection import connect, job_lock, without_password
 from offline.run_folder import RunFolder, fingerprint
 from offline.shop import SHOWCASE_USER, build_shop
 from offline.train import train
+from offline.user_histories import user_histories
 from service.contract.item_table import MAX_ID_LENGTH
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME, resolve_home
@@ -104,7 +105,7 @@ def _publish(dataset: Dataset, run: RunFolder, namespace: str, home: Path, redis
     client, keys = connect(redis_url, home), RedisKeys(namespace)
     with job_lock(client, keys, "publish"):
         version = publish(run, ReleaseStore(client, keys))
-    load_histories(dataset, client, keys)
+    load_histories(user_histories(dataset), client, keys)
     progress.say(f"published release {version} in namespace {namespace}")
     return version
 

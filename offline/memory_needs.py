@@ -5,7 +5,7 @@ from pathlib import Path
 
 from offline.dataset import Dataset
 from offline.errors import BadInputError
-from offline.recipes import Recipe
+from offline.recipe_settings import Recipe
 from offline.text_features import item_texts
 
 FLOAT = 4

@@ -45,3 +45,26 @@ ArmName = Annotated[
     Literal["main", "canary"],
     typer.Option("--arm", help="main: all users but the canary's. canary: a share of the users."),
 ]
+SeenCap = Annotated[
+    int, typer.Option(min=1, metavar="<n>", envvar="MMGREC_SEEN_CAP", help="Most seen items per user, the newest.")
+]
+HistoryTtl = Annotated[
+    int,
+    typer.Option(
+        "--history-ttl",
+        min=0,
+        metavar="<n>",
+        envvar="MMGREC_HISTORY_TTL_SECONDS",
+        help="Histories end so many seconds after their last change; 0 for never.",
+    ),
+]
+SeenTtl = Annotated[
+    int,
+    typer.Option(
+        "--seen-ttl",
+        min=0,
+        metavar="<n>",
+        envvar="MMGREC_SEEN_TTL_SECONDS",
+        help="Seen items end so many seconds after the last change; 0 for never.",
+    ),
+]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from offline import progress
 from offline.errors import CollapsedRecIdsError
-from offline.recipes import RecIdSettings
+from offline.recipe_settings import RecIdSettings
 from service.contract.rec_id import Int32Array
 
 ITEMS_PER_CODE = 4

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from offline.checkpoint import write_json
 from offline.errors import BadInputError, LockedError
-from offline.recipes import Recipe
+from offline.recipe_settings import Recipe
 
 GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz")
 REC_ID_FILES = ("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "rec_ids.json", "item_table.npz")

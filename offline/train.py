@@ -19,9 +19,10 @@ from offline.errors import BadInputError
 from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
 from offline.memory_needs import require_memory
-from offline.metrics import quality_by_user
+from offline.metrics import described, preferred, quality_by_user
 from offline.parity import check_parity
-from offline.recipes import RECIPES, Recipe
+from offline.recipe_settings import Recipe
+from offline.recipes import RECIPES
 from offline.run_folder import (
     DECODER_FILES,
     GENERATOR_FILES,
@@ -183,20 +184,19 @@ def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: C
 
 
 def _fit_dense_weight(decoder: BeamDecoder, dataset: Dataset, recipe: Recipe) -> float:
-    """The weight of the recipe's grid with the best validation recall@20 + ndcg@20; the middle one without validation.
+    """The first weight of the recipe's grid, unless another is clearly better on validation.
 
     `decoder` must have been exported with weight 1: its dense term is then `score - log_prob`.
     """
     weights = recipe.dense_weights
-    if not len(dataset.valid.users):
-        return weights[len(weights) // 2]
+    if len(weights) == 1 or not len(dataset.valid.users):
+        return weights[0]
     beam_width = decoder.settings.beam_widths[0]
     rankings = rank_users(decoder, dataset, "valid", beam_width=beam_width, max_users=MOST_VALIDATION_USERS)
     dense = rankings.score - rankings.log_prob
-    targets = dataset.targets("valid")
-
-    def quality(weight: float) -> float:
+    qualities = {}
+    for weight in weights:
         items = rankings.reordered(rankings.log_prob + np.float32(weight) * dense)
-        return float(quality_by_user(items, rankings.users, targets).mean())
-
-    return max(weights, key=quality)
+        qualities[weight] = quality_by_user(items, rankings.users, dataset.targets("valid"))
+    progress.say(f"dense weight, by validation recall@20 + ndcg@20: {described(qualities)}")
+    return preferred(qualities)

@@ -12,9 +12,9 @@ from offline.artefacts import Catalogue
 from offline.baselines.transitions import Transitions
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
 from offline.dense_search import exhaustive_ranking
-from offline.metrics import quality_by_user
+from offline.metrics import FloatArray, described, preferred, quality_by_user
 from offline.optimise import optimise
-from offline.recipes import GeneratorSettings, Recipe
+from offline.recipe_settings import GeneratorSettings, Recipe
 from offline.teacher import Teacher
 from offline.training_batches import Batch, BatchSampler
 from offline.trie_tensors import trie_levels
@@ -126,7 +126,10 @@ def _mean(values: Tensor) -> Tensor:
 
 
 def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSettings, seed: int) -> Teacher:
-    """The graph encoder; where the data has time, with transition counts at the weight that validation likes best."""
+    """The graph encoder; where the data has time, with transition counts.
+
+    Their share is the first of the recipe's, unless another is clearly better on validation.
+    """
     keys, trie = catalogue.vectors.keys, catalogue.trie
     temperature = settings.teacher_temperature * catalogue.temperature
     weights = settings.transition_weights if dataset.has_time and len(dataset.train.users) > 1 else (0.0,)
@@ -134,18 +137,19 @@ def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSe
         return Teacher(keys, trie, temperature)
     transitions = Transitions()
     transitions.fit(dataset, seed=seed)
+    teachers = {weight: Teacher(keys, trie, temperature, transitions, weight) for weight in weights}
     if len(weights) == 1 or not len(dataset.valid.users):
-        return Teacher(keys, trie, temperature, transitions, weights[len(weights) // 2])
-    teachers = [Teacher(keys, trie, temperature, transitions, weight) for weight in weights]
-    qualities = [teacher_quality(teacher, catalogue, dataset) for teacher in teachers]
-    found = ", ".join(f"{weight:g}: {quality:.4f}" for weight, quality in zip(weights, qualities, strict=True))
-    progress.say(f"share of transition counts in the teacher, by validation recall@20 + ndcg@20: {found}")
-    return teachers[int(np.argmax(qualities))]
+        return teachers[weights[0]]
+    qualities = {weight: teacher_quality(teacher, catalogue, dataset) for weight, teacher in teachers.items()}
+    best = preferred(qualities)
+    found = f"by validation recall@20 + ndcg@20: {described(qualities)}; taken {best:g}"
+    progress.say(f"share of transition counts in the teacher, {found}")
+    return teachers[best]
 
 
-def teacher_quality(teacher: Teacher, catalogue: Catalogue, dataset: Dataset) -> float:
-    """Validation recall@20 + ndcg@20 of the teacher's own ranking, mean of the users."""
+def teacher_quality(teacher: Teacher, catalogue: Catalogue, dataset: Dataset) -> FloatArray:
+    """Validation recall@20 + ndcg@20 of the teacher's own ranking, of each user (`held_out_users`)."""
     users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
     history_state, vectors = catalogue.history_state, catalogue.vectors
     ranking = exhaustive_ranking(teacher.probabilities, history_state, vectors, dataset, users, "valid")
-    return float(quality_by_user(ranking, users, dataset.targets("valid")).mean())
+    return quality_by_user(ranking, users, dataset.targets("valid"))

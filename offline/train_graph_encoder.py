@@ -16,7 +16,7 @@ from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, S
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
 from offline.optimise import optimise
-from offline.recipes import Recipe
+from offline.recipe_settings import Recipe
 from offline.train_quantizer import joint_loss
 
 RECENCY_SPEED = 10

@@ -10,8 +10,8 @@ from model.graph_rqvae import GraphRQVAE
 from offline import progress
 from offline.dataset import Dataset
 from offline.dense_search import dense_quality
-from offline.metrics import clearly_exceeds
-from offline.recipes import Recipe
+from offline.metrics import described, preferred
+from offline.recipe_settings import Recipe
 from offline.train_graph_encoder import TrainedGraph, train_graph_encoder
 from offline.train_quantizer import train_quantizer
 
@@ -27,18 +27,16 @@ def train_graph(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) -
 
 def _best_temperature(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) -> float:
     """Each is tried on one member, which knows as well as all of them together."""
-    best, *others = recipe.graph.temperatures
-    if not others or not len(dataset.valid.users):
-        return best
+    temperatures = recipe.graph.temperatures
+    if len(temperatures) == 1 or not len(dataset.valid.users):
+        return temperatures[0]
     graph = replace(recipe.graph, members=recipe.graph.members[:1], dim=recipe.graph.member_dim)
-    alone, qualities = replace(recipe, graph=graph), {}
-    for temperature in recipe.graph.temperatures:
-        trained = train_graph_encoder(dataset, features, alone, temperature)
+    qualities = {}
+    for temperature in temperatures:
+        trained = train_graph_encoder(dataset, features, replace(recipe, graph=graph), temperature)
         qualities[temperature] = dense_quality(trained.history_state, trained.vectors, dataset)
-        if clearly_exceeds(qualities[temperature], qualities[best]):
-            best = temperature
-    found = ", ".join(f"{temperature:g}: {quality.mean():.4f}" for temperature, quality in qualities.items())
-    progress.say(f"temperature, by validation recall@20 + ndcg@20: {found}; taken {best:g}")
+    best = preferred(qualities)
+    progress.say(f"temperature, by validation recall@20 + ndcg@20: {described(qualities)}; taken {best:g}")
     return best
 
 

@@ -12,7 +12,7 @@ from service.decoder import BeamDecoder
 from service.errors import add_error_handlers
 from service.middleware import RequestContextMiddleware
 from service.release import DecoderFactory
-from service.routes import recommend, status
+from service.routes import events, recommend, status, users
 from service.runtime import VERSION, Runtime
 from service.settings import Settings, load_settings
 
@@ -39,7 +39,7 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     app.state.settings = settings
     app.add_middleware(RequestContextMiddleware, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
-    for group in (recommend, status):
+    for group in (recommend, events, users, status):
         app.include_router(group.router)
     return app
 

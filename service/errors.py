@@ -10,10 +10,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from service.recommender import RequestLimitError
+from service.redis_connection import RedisUnavailableError
 from service.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
 from service.schemas.errors import ErrorDetail, ErrorResponse
-from service.schemas.recommend import CategoryConditions, RecommendRequest
+from service.schemas.field_names import field_names
 
 MAX_SHOWN_VALUE = 80
 MAX_SHOWN_PROBLEMS = 5
@@ -35,6 +36,7 @@ INTERNAL = Kind(500, "internal", "internal_error")
 _DOMAIN: dict[type[Exception], Kind] = {
     NotReadyError: Kind(503, "unavailable", "not_ready", retryable=True),  # its own reason replaces the code
     RequestLimitError: Kind(422, "invalid_request", "limit_exceeded"),
+    RedisUnavailableError: Kind(503, "unavailable", "redis_unavailable", retryable=True),
 }
 _BY_STATUS: dict[int, tuple[Kind, str | None]] = {
     400: (MALFORMED, "the body cannot be read as JSON: send one JSON object in UTF-8"),
@@ -69,6 +71,7 @@ async def _on_domain(request: Request, error: Exception) -> JSONResponse:
     kind, headers = _DOMAIN[type(error)], {}
     if isinstance(error, NotReadyError):
         kind = kind._replace(code=error.reason)
+    if isinstance(error, NotReadyError | RedisUnavailableError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
     return error_response(kind, str(error), context_of(request.scope), headers)
 
@@ -93,20 +96,19 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     if first["loc"] == ("body",) and first["type"] in _NO_OBJECT:
         why = 'the body is no JSON object; send one, such as {"user_id": "u1"}, with Content-Type: application/json'
         return error_response(MALFORMED, why, context)
-    shown = [_in_words(problem) for problem in problems[:MAX_SHOWN_PROBLEMS]]
+    shown = [_in_words(problem, request) for problem in problems[:MAX_SHOWN_PROBLEMS]]
     more = f"; and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
     return error_response(INVALID, "; ".join(shown) + more, context)
 
 
-def _in_words(problem: Any) -> str:
+def _in_words(problem: Any, request: Request) -> str:
     """Name the field, its value and the limit."""
     reason = str(problem["msg"]).removeprefix("Value error, ")
     path = [str(part) for part in problem["loc"][1:]]
     if not path:
         return reason
     if problem["type"] == "extra_forbidden":
-        fields = CategoryConditions.model_fields if path[0] == "categories" else RecommendRequest.model_fields
-        nearest = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.0)[0]
+        nearest = difflib.get_close_matches(path[-1], field_names(request.scope["route"], path), n=1, cutoff=0.0)[0]
         where = f" of {'.'.join(path[:-1])}" if path[:-1] else ""
         return f"{_shown(path[-1])}: no such field{where}, the nearest is {nearest}"
     return f"{'.'.join(path)}: {reason}, but it is {_shown(problem['input'])}"

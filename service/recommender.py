@@ -14,7 +14,7 @@ from service.batching import MicroBatcher
 from service.category_filter import CategoryFilter
 from service.constraints import ItemFilter
 from service.decoder import Decoded
-from service.histories import Histories, UserItems
+from service.histories import Histories
 from service.inference import InferenceThread
 from service.redis_connection import RedisUnavailableError
 from service.release import Int64Array, Release
@@ -25,6 +25,7 @@ from service.schemas.recommend import (
     RecommendRequest,
     RecommendResponse,
 )
+from service.user_items import UserItems
 
 
 class RequestLimitError(ValueError):
@@ -100,11 +101,12 @@ class Recommender:
         )
 
     async def _stored_items(self, user_id: str | None) -> tuple[UserItems, bool]:
-        """What Redis has of the user, and whether Redis failed."""
+        """What is known of the user, and whether Redis failed."""
         if user_id is None:
             return UserItems(), False
         try:
-            return await self._histories.read(user_id), False
+            stored = await self._histories.read(user_id)
+            return stored, stored.stale
         except RedisUnavailableError:
             return UserItems(), True
 

@@ -16,11 +16,23 @@ RedisFailure = (redis.RedisError, OSError)
 """What a client raises when Redis cannot be reached or does not do as asked."""
 
 _RETRIES = 1  # a pooled connection may be dead since Redis restarted; a fresh one then works at once
+_RETRIED = (redis.ConnectionError,)  # and not timeouts: who waited once has no time to wait twice
 _MAX_CONNECTIONS = 64  # one round trip each, so a few serve thousands of requests a second
 
 
+def is_timeout(error: BaseException | None) -> bool:
+    """Whether time ran out, also where the client tells it as a failed connection (a handshake without an answer)."""
+    while error is not None:
+        if isinstance(error, redis.TimeoutError | TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class RedisUnavailableError(RuntimeError):
-    """Redis cannot be reached, or does not do as asked."""
+    """Redis cannot be reached, or does not do as asked; the message is for callers and holds no address."""
+
+    retry_after_seconds = 1.0
 
 
 class RedisConnection:
@@ -107,7 +119,7 @@ class RedisConnection:
             timeout=connect_seconds + self._settings.redis_timeout_seconds,
             socket_timeout=self._settings.redis_timeout_seconds,
             socket_connect_timeout=connect_seconds,
-            retry=AsyncRetry(NoBackoff(), _RETRIES),
+            retry=AsyncRetry(NoBackoff(), _RETRIES, _RETRIED),
         )
         self._asyncio = AsyncRedis.from_pool(pool)
         self._url = url

@@ -5,10 +5,13 @@ from contextlib import suppress
 from importlib import metadata
 from typing import Self
 
+from service.events import Events
 from service.histories import Histories
+from service.history_edits import HistoryEdits
 from service.inference import InferenceThread
 from service.recommender import Recommender
 from service.redis_connection import RedisConnection
+from service.redis_writes import RedisWrites
 from service.release import DecoderFactory, Release
 from service.release_watch import ReleaseWatch
 from service.schemas.status import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
@@ -26,8 +29,23 @@ class Runtime:
         self._inference = InferenceThread()
         self._watching: asyncio.Task[None] | None = None
         self.watch = ReleaseWatch(self._connection, settings, decoder_factory, self._inference)
+        self.histories = Histories(
+            self._connection, seen_cap=settings.seen_cap, cache_bytes=settings.history_cache_bytes
+        )
+        self.writes = RedisWrites(self._connection)
+        limits, duplicates = settings.history_limits, settings.history_duplicates
+        self.edits = HistoryEdits(self._connection, self.histories, self.writes, limits=limits, duplicates=duplicates)
+        self.events = Events(
+            self._connection,
+            self.writes,
+            limits=limits,
+            duplicates=duplicates,
+            event_id_ttl_seconds=settings.event_id_ttl_seconds,
+            partitions=settings.event_stream_partitions,
+            max_length=settings.event_stream_max_length,
+        )
         self.recommender = Recommender(
-            Histories(self._connection), self._inference, max_n=settings.max_n, max_batch=settings.max_batch
+            self.histories, self._inference, max_n=settings.max_n, max_batch=settings.max_batch
         )
 
     async def __aenter__(self) -> Self:

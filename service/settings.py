@@ -11,16 +11,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.constraints import DEFAULT_TABLE_BYTES
 from service.contract.blob_location import REDIS, normal_location
+from service.contract.history_scripts import DEFAULT_SEEN_CAP, Duplicates, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.contract.signatures import split_keys
 from service.device import Device
+from service.history_cache import DEFAULT_CACHE_BYTES
 
 PREFIX = "MMGREC_"
 JOB_VARIABLES = frozenset({"MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE"})
 """Variables of the jobs and the tests: they may stand in the same environment, the service does not read them."""
 
 _MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
+
+_MOST_TTL_SECONDS = 10 * 365 * 86_400
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -82,6 +86,31 @@ class Settings(BaseSettings):
     redis_connect_timeout_seconds: Seconds = Field(default=0.25, description="limit for connecting to Redis")
     release_timeout_seconds: Seconds = Field(default=10.0, description="limit for one piece of a release from Redis")
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, description="largest accepted request body")
+    history_duplicates: Duplicates = Field(
+        default="keep_first",
+        description="an item that a history already has: keep_first (as in training), move_to_end or keep_all",
+    )
+    history_ttl_seconds: int = Field(
+        default=0, ge=0, le=_MOST_TTL_SECONDS, description="a history ends this much after its last event, 0 for never"
+    )
+    seen_cap: int = Field(
+        default=DEFAULT_SEEN_CAP, ge=1, le=100_000, description="most seen items per user, the newest; all are read"
+    )
+    seen_ttl_seconds: int = Field(
+        default=0, ge=0, le=_MOST_TTL_SECONDS, description="seen items end this much after the last event, 0 for never"
+    )
+    history_cache_bytes: int = Field(
+        default=DEFAULT_CACHE_BYTES, ge=0, description="memory of last known histories, used while Redis is away"
+    )
+    event_id_ttl_seconds: int = Field(
+        default=86_400, ge=1, le=_MOST_TTL_SECONDS, description="how long a repeated event is known by its event_id"
+    )
+    event_stream_partitions: int = Field(
+        default=4, ge=1, le=1024, description="streams that events are spread over by user; alike in every process"
+    )
+    event_stream_max_length: int = Field(
+        default=250_000, ge=1, description="events that each stream keeps, about; the oldest leave first"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -134,6 +163,15 @@ class Settings(BaseSettings):
     def accepted_keys(self) -> tuple[bytes, ...]:
         """Keys of which one must have signed a release; empty where nothing need be signed."""
         return () if self.verification_keys is None else split_keys(self.verification_keys.get_secret_value())
+
+    @property
+    def history_limits(self) -> HistoryLimits:
+        """How much of a user is kept, and for how long."""
+        return HistoryLimits(
+            seen_cap=self.seen_cap,
+            history_ttl_seconds=self.history_ttl_seconds,
+            seen_ttl_seconds=self.seen_ttl_seconds,
+        )
 
     @property
     def redis_kind(self) -> Literal["embedded", "external"]:

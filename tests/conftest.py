@@ -57,8 +57,18 @@ class RedisServer:
         self._process.wait()
         self._process = None
 
+    def hang(self) -> None:
+        """It takes connections and answers nobody, until `go_on`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         if self._process is not None:
+            self.go_on()
             self._process.terminate()
             self._process.wait()
 

@@ -19,7 +19,8 @@ from offline import progress
 from offline.baselines.memory import peak_bytes
 from offline.dataset import load_dataset
 from offline.errors import BadInputError, CollapsedRecIdsError, JobError
-from offline.recipes import RECIPES, Recipe
+from offline.recipe_settings import Recipe
+from offline.recipes import RECIPES
 from offline.run_folder import RunFolder, fingerprint
 from offline.train import train_recipe
 

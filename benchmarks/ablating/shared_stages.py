@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from offline.recipes import Recipe
+from offline.recipe_settings import Recipe
 from offline.run_folder import RunFolder, fingerprint
 
 STAGES = ("graph", "rec_ids", "generator")

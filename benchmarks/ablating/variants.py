@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from model.graph_encoder import Content
 from offline.dataset import Dataset
-from offline.recipes import GeneratorSettings, GraphSettings, RecIdSettings, Recipe
+from offline.recipe_settings import GeneratorSettings, GraphSettings, RecIdSettings, Recipe
 from offline.text_features import item_texts
 
 FULL = "full"

@@ -1,6 +1,7 @@
 """Every Redis key that MMGRec uses (design, section 3). Nobody else spells a key."""
 
 import re
+import zlib
 from dataclasses import dataclass
 
 MAIN_ARM = "main"
@@ -26,11 +27,19 @@ class RedisKeys:
 
     def history(self, user_id: str) -> str:
         """List of item ids, newest first."""
-        return f"{self.namespace}:history:{{{user_id}}}"
+        return f"{self.namespace}:history:{_tag(user_id)}"
 
     def seen(self, user_id: str) -> str:
         """Sorted set, item id to time: what `exclude_seen` leaves out."""
-        return f"{self.namespace}:seen:{{{user_id}}}"
+        return f"{self.namespace}:seen:{_tag(user_id)}"
+
+    def event(self, user_id: str, event_id: str) -> str:
+        """String with a TTL: this event of the user is stored. An event id holds no '}', so no two events share it."""
+        return f"{self.namespace}:event:{_tag(user_id)}:{event_id}"
+
+    def events(self, partition: int) -> str:
+        """Stream: every accepted event of the users of one partition."""
+        return f"{self.namespace}:events:{partition}"
 
     @property
     def active(self) -> str:
@@ -53,3 +62,16 @@ class RedisKeys:
     def lock(self, job: str) -> str:
         """String with a lease: one writer."""
         return f"{self.namespace}:lock:{job}"
+
+
+def event_partition(user_id: str, partitions: int) -> int:
+    """Which of the event streams a user's events stand in: the same one in every process and language."""
+    return zlib.crc32(user_id.encode()) % partitions
+
+
+def _tag(user_id: str) -> str:
+    """The hash tag of a user. It must not be empty, as Redis reads `{}...`: that user's keys would part ways.
+
+    So an id that begins with '}' gets a '%' in front, and one that begins with '%' too, or the two could meet.
+    """
+    return f"{{%{user_id}}}" if user_id[:1] in ("}", "%") else f"{{{user_id}}}"

@@ -12,6 +12,7 @@ MAX_HISTORY = 1_000
 MAX_EXCLUDED = 10_000
 MAX_CANDIDATES = 10_000
 MAX_CATEGORIES = 100
+MAX_EVENTS = 500
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]

@@ -127,7 +127,9 @@ class RecommendResponse(BaseModel):
     items: list[RecommendedItem]
     source: Source
     fallback_reason: FallbackReason | None = Field(description="Why the popular items were returned, else null.")
-    degraded: bool = Field(description="Redis could not be read: the user's stored items are missing from the answer.")
+    degraded: bool = Field(
+        description="Redis could not be read: what is stored of the user is missing, or is the last known."
+    )
     returned: int
     exhausted: bool = Field(description="Fewer than `n`, because no other item may be returned.")
     unknown_history_items: int = Field(description="Items of the history that the release does not know; skipped.")

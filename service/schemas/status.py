@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from service.contract.item_table import MAX_ID_LENGTH
-from service.schemas.fields import MAX_CANDIDATES, MAX_CATEGORIES, MAX_EXCLUDED, MAX_HISTORY
+from service.schemas.fields import MAX_CANDIDATES, MAX_CATEGORIES, MAX_EVENTS, MAX_EXCLUDED, MAX_HISTORY
 
 
 class Limits(BaseModel):
@@ -16,6 +16,7 @@ class Limits(BaseModel):
     max_exclude_items: int = MAX_EXCLUDED
     max_candidates: int = MAX_CANDIDATES
     max_categories: int = MAX_CATEGORIES
+    max_events: int = MAX_EVENTS
     max_id_length: int = MAX_ID_LENGTH
     max_body_bytes: int
 

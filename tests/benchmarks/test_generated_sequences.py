@@ -25,7 +25,8 @@ from offline import train as train_module
 from offline.baselines.job import run_baselines
 from offline.dataset import Dataset, load_dataset
 from offline.errors import BadInputError
-from offline.recipes import Recipe, tiny
+from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 
 SIZE = ShopSize(users=200, items=600, interactions=20)
 

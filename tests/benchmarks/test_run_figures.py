@@ -12,7 +12,8 @@ from benchmarks.scoring.quality_measurements import TRAINING_STAGES
 from benchmarks.scoring.run_figures import at_least_as_wide, dense_share, lists_of
 from offline.dataset import load_dataset
 from offline.evaluate import Rankings
-from offline.recipes import Recipe, tiny
+from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 from offline.run_folder import RunFolder
 from offline.shop import build_shop
 from offline.train import train_recipe

@@ -13,7 +13,7 @@ from benchmarks.ablating.results import Results
 from benchmarks.ablating.runner import Study, run_study
 from benchmarks.scoring.provenance import WorkFolder
 from offline.errors import BadInputError, CollapsedRecIdsError, LockedError
-from offline.recipes import Recipe
+from offline.recipe_settings import Recipe
 from offline.shop import build_shop
 
 MakeRun = Callable[[float], dict[str, Any]]

@@ -17,7 +17,8 @@ from benchmarks.ablating.variants import (
 )
 from offline.dataset import Dataset
 from offline.errors import BadInputError
-from offline.recipes import RECIPES, Recipe
+from offline.recipe_settings import Recipe
+from offline.recipes import RECIPES
 from offline.run_folder import RunFolder, fingerprint
 
 

@@ -16,7 +16,7 @@ from offline.artefacts import Catalogue
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
-from offline.recipes import GeneratorSettings
+from offline.recipe_settings import GeneratorSettings
 from offline.teacher import Teacher
 from offline.train_generator import GeneratorLosses
 from offline.train_graph_encoder import collaborative_loss as collaborative_loss_of

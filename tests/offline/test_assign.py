@@ -13,7 +13,7 @@ from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from offline.assign import assign_rec_ids, balance_last_level
 from offline.dataset import Dataset
 from offline.errors import CollapsedRecIdsError
-from offline.recipes import RecIdSettings
+from offline.recipe_settings import RecIdSettings
 
 SETTINGS = RecIdSettings(num_levels=3, codebook_size=4, bucket_bound=3, popularity_headroom=5, min_code_usage=0.5)
 

@@ -46,24 +46,25 @@ BAD_DATA = {
     "no items": (LOG, pl.DataFrame(ITEMS).clear(), None, "items.parquet: no items", "write one row per item"),
     "NaN in a feature": (LOG, ITEMS, np.array([[1, 2], [np.nan, 4], [5, 6]]), "row 1, column 0: NaN", "whole row NaN"),
     "NaN as a time": (
-        LOG | {"timestamp": [1.0, 2.0, np.nan, 4.0]},
+        LOG | {"timestamp": [1.0, 2, np.nan, 4]},
         ITEMS,
         None,
         "'timestamp', row 2: nan",
         "leave the column",
     ),
-    "NaN as a weight": (
-        LOG | {"weight": [1.0, 2.0, 3.0, np.nan]},
-        ITEMS,
-        None,
-        "'weight', row 3: nan",
-        "leave the column",
-    ),
+    "NaN as a weight": (LOG | {"weight": [1.0, 2, 3, np.nan]}, ITEMS, None, "'weight', row 3: nan", "leave the column"),
 }
 
 
-@pytest.mark.parametrize("problem", BAD_DATA)
-@pytest.mark.parametrize("name", ["check", "train", "load-histories"])
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        (name, problem)
+        for name in ("check", "train", "load-histories")
+        for problem, (_, _, features, *_) in BAD_DATA.items()
+        if name != "load-histories" or features is None  # it does not read them
+    ],
+)
 def test_a_dataset_that_cannot_be_used(job, tmp_path: Path, redis_url: str, name: str, problem: str) -> None:
     log, items, features, named, cure = BAD_DATA[problem]
     data, run = tmp_path / "shop", tmp_path / "run"
@@ -136,7 +137,7 @@ def test_one_load_of_histories_at_a_time(job, checkerboard: Path, redis_url: str
             assert (ended.code, ended.out) == (4, "")
             assert f"another load-histories runs in namespace {namespace}" in ended.err
             assert not client.exists(keys.history("user-00"))
-        assert job(*call).result == {"users": 60}
+        assert job(*call).result.items() >= {"users": 60, "written": 60, "left_alone": 0}.items()
 
 
 @pytest.mark.parametrize("name", ["publish", "releases", "rollback", "load-histories"])

@@ -1,16 +1,40 @@
-"""A dataset's histories in Redis, as the service will read them."""
+"""A dataset's histories in Redis, as the service will read them, and never over something newer."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import pytest
 import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from offline import load_histories as module
-from offline.load_histories import load_histories
+from offline.load_histories import Loaded, load_histories
+from offline.user_histories import UserHistories
+from service.contract.history_scripts import FIRST_TIME, HistoryLimits
 from service.contract.redis_keys import HISTORY_CAP, RedisKeys
+
+NOW = 1_763_740_800_000
+NUM_ITEMS = 6
+
+
+def of(*users: Iterable[int], times: list[int] | None = None, num_items: int = NUM_ITEMS) -> UserHistories:
+    """Histories of user-0, user-1, ... from lists of item rows; `times` one after the other."""
+    rows = [list(user) for user in users]
+    return UserHistories(
+        tuple(f"user-{row}" for row in range(len(rows))),
+        tuple(f"item-{row}" for row in range(num_items)),
+        np.cumsum([0, *map(len, rows)]),
+        np.array([item for user in rows for item in user], np.int64),
+        None if times is None else np.array(times, np.int64),
+    )
 
 
 @pytest.fixture
-def client(redis_url: str) -> redis.Redis:
-    return redis.Redis.from_url(redis_url, decode_responses=True)
+def client(redis_url: str) -> Any:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
 
 
 @pytest.fixture
@@ -18,70 +42,164 @@ def keys(namespace: str) -> RedisKeys:
     return RedisKeys(namespace)
 
 
-def test_the_newest_item_comes_first_and_all_splits_count(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
-    dataset = make_dataset([[3, 1], [2]], [[0], []], [[4], []], num_items=5, has_time=True)
-    assert load_histories(dataset, client, keys) == 2
-    assert client.lrange(keys.history("user-00"), 0, -1) == ["item-04", "item-00", "item-01", "item-03"]
-    seen = client.zrange(keys.seen("user-00"), 0, -1, withscores=True)
-    assert [tuple(pair) for pair in seen] == [("item-03", 0), ("item-01", 1), ("item-00", 2), ("item-04", 3)]
-    assert client.lrange(keys.history("user-01"), 0, -1) == ["item-02"]
+def stored(client: redis.Redis, keys: RedisKeys, user: str = "user-0") -> tuple[list[str], dict[str, float]]:
+    """History, oldest first, and seen items with their times."""
+    seen = client.zrange(keys.seen(user), 0, -1, withscores=True)
+    return client.lrange(keys.history(user), 0, -1)[::-1], dict(map(tuple, seen))
 
 
-def test_the_history_is_capped_and_the_seen_set_is_not(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
-    number = HISTORY_CAP + 5
-    load_histories(make_dataset([list(range(number))], [[]], [[]], num_items=number, has_time=True), client, keys)
-    kept = client.lrange(keys.history("user-00"), 0, -1)
-    assert len(kept) == HISTORY_CAP
-    assert (kept[0], kept[-1]) == (f"item-{number - 1:02d}", "item-05")
-    assert client.zcard(keys.seen("user-00")) == number
+def counts(loaded: Loaded) -> tuple[int, int, int]:
+    return loaded.users, loaded.written, loaded.left_alone
 
 
-def test_an_item_that_came_back_counts_where_it_came_first(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
-    load_histories(make_dataset([[0, 1, 0]], [[]], [[]], num_items=2, has_time=True), client, keys)
-    assert client.lrange(keys.history("user-00"), 0, -1) == ["item-01", "item-00"]
-    assert client.zrange(keys.seen("user-00"), 0, -1) == ["item-00", "item-01"]
+def test_the_newest_item_comes_first(client: redis.Redis, keys: RedisKeys) -> None:
+    assert counts(load_histories(of([3, 1, 0], [2]), client, keys)) == (2, 2, 0)
+    assert client.lrange(keys.history("user-0"), 0, -1) == ["item-0", "item-1", "item-3"]
+    assert stored(client, keys)[1] == {"item-3": 0, "item-1": 1, "item-0": 2}
+    assert stored(client, keys, "user-1") == (["item-2"], {"item-2": 0})
 
 
-def test_loading_again_replaces_what_the_dataset_knows_and_nothing_else(
-    client: redis.Redis, keys: RedisKeys, make_dataset
-) -> None:
-    client.rpush(keys.history("user-00"), "old")
-    client.zadd(keys.seen("user-00"), {"old": 1})
+def test_times_are_kept_where_the_dataset_has_them(client: redis.Redis, keys: RedisKeys) -> None:
+    load_histories(of([3, 1], [2], times=[NOW, NOW + 5, NOW + 7]), client, keys)
+    assert stored(client, keys) == (["item-3", "item-1"], {"item-3": NOW, "item-1": NOW + 5})
+    assert stored(client, keys, "user-1")[1] == {"item-2": NOW + 7}
+
+
+def test_both_caps_keep_the_newest(client: redis.Redis, keys: RedisKeys) -> None:
+    number = HISTORY_CAP + 50
+    limits = HistoryLimits(seen_cap=HISTORY_CAP + 20, history_ttl_seconds=100, seen_ttl_seconds=1000)
+    load_histories(of(range(number), num_items=number), client, keys, limits)
+    history, seen = stored(client, keys)
+    assert history == [f"item-{row}" for row in range(50, number)]
+    assert seen == {f"item-{row}": row for row in range(30, number)}
+    assert 90 < client.ttl(keys.history("user-0")) <= 100
+    assert 990 < client.ttl(keys.seen("user-0")) <= 1000
+
+
+def test_loading_again_replaces_what_was_loaded_and_nothing_else(client: redis.Redis, keys: RedisKeys) -> None:
     client.rpush(keys.history("stranger"), "kept")
-    dataset = make_dataset([[1]], [[]], [[]], num_items=2)
+    load_histories(of([5, 4, 3], [0]), client, keys)
     for _ in range(2):
-        load_histories(dataset, client, keys)
-    assert client.lrange(keys.history("user-00"), 0, -1) == client.zrange(keys.seen("user-00"), 0, -1) == ["item-01"]
+        assert counts(load_histories(of([1], [2]), client, keys)) == (2, 2, 0)
+    assert stored(client, keys) == (["item-1"], {"item-1": 0})
     assert client.lrange(keys.history("stranger"), 0, -1) == ["kept"]
 
 
-def test_a_user_is_never_without_history_meanwhile(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
-    """Deleting and writing stand in one transaction, as the server saw it."""
+def event(client: redis.Redis, keys: RedisKeys, user: str, item: str, time: int) -> None:
+    """As the service leaves it behind."""
+    client.lpush(keys.history(user), item)
+    client.zadd(keys.seen(user), {item: time})
+
+
+@pytest.mark.parametrize("times", [None, [NOW, NOW + 1, NOW, NOW + 1]])
+def test_a_user_with_events_since_is_left_alone(client: redis.Redis, keys: RedisKeys, times: list[int] | None) -> None:
+    load_histories(of([0, 1], [0, 1], times=times), client, keys)
+    event(client, keys, "user-0", "mug", NOW + 2)
+    before = stored(client, keys)
+    assert counts(load_histories(of([4, 5], [4, 5], times=times), client, keys)) == (2, 1, 1)
+    assert stored(client, keys) == before
+    assert stored(client, keys, "user-1")[0] == ["item-4", "item-5"]
+
+
+def test_a_dataset_that_knows_the_events_replaces_them(client: redis.Redis, keys: RedisKeys) -> None:
+    event(client, keys, "user-0", "mug", NOW)
+    assert counts(load_histories(of([0, 1], times=[NOW - 5, NOW]), client, keys)) == (1, 1, 0)
+    assert stored(client, keys)[0] == ["item-0", "item-1"]
+
+
+def test_an_older_dataset_does_no_harm(client: redis.Redis, keys: RedisKeys) -> None:
+    new, old = of([2, 3], times=[NOW, NOW + 10]), of([0, 1], times=[NOW, NOW + 5])
+    for later in (old, of([0, 1])):
+        load_histories(new, client, keys)
+        assert counts(load_histories(later, client, keys)) == (1, 0, 1)
+        assert stored(client, keys)[0] == ["item-2", "item-3"]
+
+
+def test_a_history_of_unknown_age_is_left_alone(client: redis.Redis, keys: RedisKeys) -> None:
+    client.rpush(keys.history("user-0"), "mug")
+    assert counts(load_histories(of([0], times=[NOW]), client, keys)) == (1, 0, 1)
+    assert stored(client, keys) == (["mug"], {})
+
+
+def test_a_user_without_items_has_no_keys(client: redis.Redis, keys: RedisKeys) -> None:
+    assert counts(load_histories(of([0], [], [1], []), client, keys)) == (4, 2, 0)
+    assert client.exists(keys.history("user-1"), keys.seen("user-1")) == 0
+    assert counts(load_histories(of([], []), client, keys)) == (2, 0, 0)
+
+
+def test_every_user_in_one_atomic_step_and_no_transaction(client: redis.Redis, keys: RedisKeys) -> None:
+    """In a Redis Cluster users live on different servers."""
     with client.monitor() as monitor:
-        load_histories(make_dataset([[0], [1]], [[], []], [[], []], num_items=2), client, keys)
+        load_histories(of([0], [1]), client, keys)
         client.echo("end")
-        seen: list[tuple[str, str]] = []
-        for command in monitor.listen():
-            name = command["command"].split()[0].upper()
-            if name == "ECHO":
-                break
-            seen.append((f"{command['client_address']}:{command['client_port']}", name))
-    mine = next(address for address, name in seen if name == "RPUSH")
-    names = [name for address, name in seen if address == mine]
-    assert names[names.index("MULTI") :] == ["MULTI", *["DEL", "RPUSH", "ZADD"] * 2, "EXEC"]
+        names: list[str] = []
+        while not names or names[-1] != "ECHO":
+            command = monitor.next_command()
+            if command["client_type"] != "lua":
+                names.append(command["command"].split()[0].upper())
+    assert names.count("EVALSHA") == 2
+    assert not {"MULTI", "EXEC", "DEL", "RPUSH", "ZADD"} & set(names)
 
 
-def test_many_users_go_in_pieces(
-    client: redis.Redis, keys: RedisKeys, make_dataset, monkeypatch: pytest.MonkeyPatch
+def test_a_load_that_was_killed_goes_on_when_it_is_run_again(
+    client: redis.Redis, keys: RedisKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PIPELINE_USERS", 2)
-    users = [[row] for row in range(5)]
-    assert load_histories(make_dataset(users, [[]] * 5, [[]] * 5, num_items=5), client, keys) == 5
-    assert [client.lrange(keys.history(f"user-{row:02d}"), 0, -1) for row in range(5)] == [
-        [f"item-{row:02d}"] for row in range(5)
-    ]
+    monkeypatch.setattr(module, "BATCH_USERS", 2)
+    histories, asked = of(*([row % NUM_ITEMS] for row in range(9))), []
+
+    def killed() -> None:
+        asked.append(True)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_histories(histories, client, keys, require_lock=killed)
+    assert client.exists(keys.history("user-0")) == 1
+    assert client.exists(keys.history("user-8")) == 0
+    event(client, keys, "user-1", "mug", NOW)
+    assert counts(load_histories(histories, client, keys)) == (9, 8, 1)
+    assert [stored(client, keys, f"user-{row}")[0] for row in (0, 8)] == [["item-0"], ["item-2"]]
+    assert "mug" in stored(client, keys, "user-1")[0]
 
 
-def test_a_user_without_items_has_no_keys(client: redis.Redis, keys: RedisKeys, make_dataset) -> None:
-    load_histories(make_dataset([[0], []], [[], []], [[], []], num_items=1), client, keys)
-    assert client.exists(keys.history("user-01"), keys.seen("user-01")) == 0
+def test_a_key_of_another_type_ends_the_load_and_leaves_the_connection_usable(
+    client: redis.Redis, keys: RedisKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_USERS", 2)
+    client.set(keys.seen("user-0"), "text")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        load_histories(of(*([0] for _ in range(9))), client, keys)
+    assert client.get(keys.seen("user-0")) == "text"
+    assert client.ping()
+
+
+def test_memory_is_told(client: redis.Redis, keys: RedisKeys) -> None:
+    loaded = load_histories(of([0, 1, 2]), client, keys)
+    expected = sum(client.memory_usage(key) for key in (keys.history("user-0"), keys.seen("user-0")))
+    assert loaded.bytes_per_user == expected
+    assert loaded.users_per_second > 0
+    assert load_histories(of([]), client, keys).bytes_per_user is None
+
+
+users = st.lists(st.lists(st.integers(0, NUM_ITEMS - 1), unique=True, max_size=NUM_ITEMS), max_size=8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(users=users, timed=st.booleans(), seen_cap=st.integers(1, NUM_ITEMS), batch=st.integers(1, 4))
+def test_as_if_written_slowly_one_by_one(
+    redis_url: str, users: list[list[int]], timed: bool, seen_cap: int, batch: int
+) -> None:
+    keys = RedisKeys("test-load-slowly")
+    with pytest.MonkeyPatch.context() as patch, redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        patch.setattr(module, "BATCH_USERS", batch)
+        for key in client.scan_iter(f"{keys.namespace}:*"):
+            client.delete(key)
+        number = sum(map(len, users))
+        times = [FIRST_TIME + at for at in range(number)] if timed else None
+        load_histories(of(*users, times=times), client, keys, HistoryLimits(seen_cap=seen_cap))
+        at = 0
+        for row, user in enumerate(users):
+            scored = [(f"item-{item}", FIRST_TIME + at + place if timed else place) for place, item in enumerate(user)]
+            at += len(user)
+            kept = scored[-seen_cap:]
+            assert stored(client, keys, f"user-{row}") == ([item for item, _ in kept], dict(kept))

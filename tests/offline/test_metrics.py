@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offline.dataset import Histories
-from offline.metrics import hits, ranking_metrics
+from offline.metrics import hits, metrics_by_user, preferred, ranking_metrics
 
 MakeHistories = Callable[[Iterable[Iterable[int]]], Histories]
 NUM_ITEMS = 12
@@ -93,3 +93,32 @@ def test_no_user_at_all_is_refused(make_histories: MakeHistories) -> None:
 def test_lists_shorter_than_the_cutoff_are_refused(make_histories: MakeHistories) -> None:
     with pytest.raises(ValueError, match="hold 2 items a user, fewer than the cutoff 20"):
         ranking_metrics(np.array([[1, 2]]), np.array([0]), make_histories([[1]]))
+
+
+STEADY, BETTER = np.full(30, 0.2), np.full(30, 0.3)
+LUCKY = np.where(np.arange(30) == 0, 0.9, 0.2)
+"""Better on the mean, by one user."""
+
+
+def test_another_choice_has_to_be_clearly_better() -> None:
+    assert preferred({1.0: STEADY}) == 1.0
+    assert preferred({1.0: STEADY, 2.0: LUCKY, 3.0: STEADY}) == 1.0
+    assert preferred({1.0: STEADY, 2.0: LUCKY, 3.0: BETTER}) == 3.0
+    assert preferred({1.0: BETTER, 2.0: STEADY}) == 1.0
+    assert preferred({1.0: STEADY, 2.0: BETTER, 3.0: BETTER + 0.1}) == 3.0
+
+
+def test_two_standard_errors_by_hand() -> None:
+    """Ten of a hundred users gain 1: the mean is .1, its standard error .03; three gain: .03 and .017."""
+    gains = [np.where(np.arange(100) < count, 1.0, 0.0) for count in (10, 3)]
+    assert preferred({1.0: np.zeros(100), 2.0: gains[0]}) == 2.0
+    assert preferred({1.0: np.zeros(100), 2.0: gains[1]}) == 1.0
+
+
+def test_the_metrics_of_users_have_the_means_that_are_reported(make_histories: MakeHistories) -> None:
+    ranking, users = np.array([[0, 1, 2], [3, 4, 5]]), np.array([0, 2])
+    targets = make_histories([[1, 7], [9], [3]])
+    by_user = metrics_by_user(ranking, users, targets, (1, 3))
+    assert by_user["recall@3"].tolist() == [0.5, 1.0]
+    assert by_user["recall@1"].tolist() == [0.0, 1.0]
+    assert {name: values.mean() for name, values in by_user.items()} == ranking_metrics(ranking, users, targets, (1, 3))

@@ -16,7 +16,8 @@ import torch
 
 from offline.artefacts import Catalogue
 from offline.dataset import Dataset, load_dataset
-from offline.recipes import RECIPES, Recipe
+from offline.recipe_settings import Recipe
+from offline.recipes import RECIPES
 from offline.run_folder import RunFolder
 from offline.teacher import Teacher
 from offline.train import item_features, train_recipe

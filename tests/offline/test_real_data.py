@@ -10,7 +10,8 @@ from model.beam_decoder import BeamDecoder as TorchBeamDecoder
 from offline.artefacts import load_catalogue, load_generator, load_settings, open_run_decoder
 from offline.dataset import Dataset, load_dataset
 from offline.parity import check_parity
-from offline.recipes import Recipe, standard
+from offline.recipe_settings import Recipe
+from offline.recipes import standard
 from offline.run_folder import RunFolder
 from offline.train import train_recipe
 

@@ -7,7 +7,7 @@ import pytest
 
 from offline.errors import CollapsedRecIdsError
 from offline.rec_id_report import check, report_of
-from offline.recipes import RecIdSettings
+from offline.recipe_settings import RecIdSettings
 
 NUM_ITEMS, CODES = 512, 64
 SETTINGS = RecIdSettings(num_levels=2, codebook_size=CODES, bucket_bound=8, popularity_headroom=5)

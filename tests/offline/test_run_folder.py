@@ -11,7 +11,8 @@ import pytest
 
 from offline.dataset import Dataset
 from offline.errors import BadInputError, LockedError
-from offline.recipes import Recipe, tiny
+from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 from offline.run_folder import RunFolder, fingerprint
 
 

@@ -10,7 +10,8 @@ import torch
 
 from offline.artefacts import Catalogue
 from offline.dataset import Dataset
-from offline.recipes import RECIPES, Recipe
+from offline.recipe_settings import Recipe
+from offline.recipes import RECIPES
 from offline.train_generator import train_generator
 from tests.offline.conftest import catalogue_of
 
@@ -45,7 +46,7 @@ def test_a_few_items_are_enough(
     assert catalogue.trie.num_items == num_items
 
 
-@pytest.mark.parametrize("form", [{"quantization": "two_stage"}, {"quantization": "joint"}, {"content": "aligned"}])
+@pytest.mark.parametrize("form", [{"quantization": "two_stage"}, {"quantization": "joint"}, {"members": ("aligned",)}])
 @pytest.mark.parametrize("loss", ["softmax", "bpr"])
 @pytest.mark.parametrize("has_time", [False, True])
 def test_every_form_of_training_runs(

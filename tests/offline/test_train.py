@@ -13,7 +13,8 @@ from offline import train as module
 from offline.artefacts import load_catalogue
 from offline.dataset import Dataset, load_dataset
 from offline.errors import BadInputError
-from offline.recipes import Recipe, tiny
+from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 from offline.run_folder import RunFolder
 from offline.train import item_features, require_same_dataset, train, train_recipe
 

@@ -14,7 +14,8 @@ from offline import train_graph_encoder as module
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
-from offline.recipes import Recipe, tiny
+from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 from offline.train_graph_encoder import (
     TrainedGraph,
     borrow_contexts,

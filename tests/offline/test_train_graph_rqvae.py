@@ -10,7 +10,8 @@ from torch import Tensor
 
 from offline import train_graph_rqvae as module
 from offline.dataset import Dataset
-from offline.recipes import Recipe, tiny
+from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 from offline.train_graph_encoder import train_graph_encoder
 from offline.train_graph_rqvae import train_graph, train_rq_vae
 from tests.offline.conftest import dataset_of

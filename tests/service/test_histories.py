@@ -1,26 +1,37 @@
+"""Reading users: what comes out, and how many round trips it takes."""
+
 import asyncio
 import socket
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import pytest
 import redis
 
 from service.contract.redis_keys import HISTORY_CAP, RedisKeys
-from service.histories import Histories, UserItems
+from service.histories import MAX_BATCH, Histories
 from service.redis_connection import RedisConnection, RedisUnavailableError
 from service.settings import Settings
+from service.user_items import UserItems
+
+Result = TypeVar("Result")
 
 
-def read(settings: Settings, *users: str) -> list[UserItems]:
-    async def reading() -> list[UserItems]:
+def with_histories(settings: Settings, use: Callable[[Histories], Awaitable[Result]]) -> Result:
+    async def using() -> Result:
         connection = RedisConnection(settings)
         connection.open()
         try:
-            return [await Histories(connection).read(user) for user in users]
+            return await use(Histories(connection))
         finally:
             await connection.close()
 
-    return asyncio.run(reading())
+    return asyncio.run(using())
+
+
+def read(settings: Settings, *users: str) -> list[UserItems]:
+    return with_histories(settings, lambda histories: histories.read_many(users))
 
 
 def test_oldest_first_and_seen_beside_it(settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys) -> None:
@@ -57,29 +68,97 @@ def test_namespaces_do_not_see_each_other(settings: Settings, client_of_redis: r
     assert read(settings, "anna") == [UserItems()]
 
 
-def test_one_round_trip_per_user(settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys) -> None:
+def test_a_batch_of_users_is_one_round_trip_without_a_transaction(
+    settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys
+) -> None:
     with client_of_redis.monitor() as monitor:
-        read(settings, "anna")
-        seen = []
-        while not seen or "ZRANGE" not in seen[-1]:
+        assert read(settings, "anna", "bert", "anna") == [UserItems()] * 3
+        client_of_redis.echo(f"end of {keys.namespace}")
+        seen: list[str] = []
+        while not seen or keys.namespace not in seen[-1] or "ECHO" not in seen[-1]:
             seen.append(monitor.next_command()["command"])
-    assert [command.split()[0] for command in seen][-2:] == ["LRANGE", "ZRANGE"]
+    of_ours = [command.split() for command in seen if keys.namespace in command][:-1]
+    assert [(words[0], words[1].rpartition(":")[2]) for words in of_ours] == [
+        ("LRANGE", "{anna}"),
+        ("ZRANGE", "{anna}"),
+        ("LRANGE", "{bert}"),
+        ("ZRANGE", "{bert}"),
+    ]
     assert not any("MULTI" in command for command in seen)
 
 
-def test_a_crowd_waits_for_its_turn(settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys) -> None:
+def test_a_crowd_shares_round_trips(settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys) -> None:
     client_of_redis.lpush(keys.history("anna"), "x")
 
-    async def crowd() -> list[UserItems]:
+    async def crowd(histories: Histories) -> tuple[list[UserItems], int, int]:
+        users = ["anna", "bert", "carl"] * MAX_BATCH
+        return await asyncio.gather(*map(histories.read, users)), histories.round_trips, histories.reads
+
+    found, _, reads = with_histories(settings, crowd)
+    assert found == [UserItems(("x",)), UserItems(), UserItems()] * MAX_BATCH
+    assert reads == 3 * MAX_BATCH
+
+    async def count(histories: Histories) -> tuple[int, int]:
+        await crowd(histories)
+        return histories.round_trips, histories.unknown_users
+
+    assert with_histories(settings, count) == (3, 2 * MAX_BATCH)
+
+
+def test_who_comes_while_a_read_is_under_way_shares_the_next(settings: Settings, wait_for: Any) -> None:
+    async def late(histories: Histories) -> list[int]:
+        first = asyncio.create_task(histories.read("anna"))
+        while not histories.round_trips:
+            await asyncio.sleep(0)
+        others = [asyncio.create_task(histories.read(f"user-{at}")) for at in range(50)]
+        await asyncio.sleep(0)  # they ask
+        counts = [histories.round_trips]
+        await asyncio.gather(first, *others)
+        return [*counts, histories.round_trips]
+
+    assert with_histories(settings, late) == [1, 2]
+
+
+def test_who_gives_up_takes_nobody_along(settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys) -> None:
+    client_of_redis.lpush(keys.history("anna"), "x")
+
+    async def giving_up(histories: Histories) -> list[UserItems]:
+        tasks = [asyncio.create_task(histories.read("anna")) for _ in range(3)]
+        while not histories.round_trips:
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        found = await asyncio.gather(*tasks[1:])
+        assert tasks[0].cancelled()
+        return [*found, await histories.read("anna")]
+
+    assert with_histories(settings, giving_up) == [UserItems(("x",))] * 3
+
+
+def test_an_error_that_nobody_foresaw_reaches_who_waits_and_the_next_read_works(settings: Settings) -> None:
+    async def failing(histories: Histories) -> UserItems:
+        fetch, histories._fetch = histories._fetch, None  # type: ignore[assignment,method-assign]
+        with pytest.raises(TypeError):
+            await histories.read("anna")
+        histories._fetch = fetch  # type: ignore[method-assign]
+        return await histories.read("anna")
+
+    assert with_histories(settings, failing) == UserItems()
+
+
+def test_seen_items_are_read_up_to_their_cap_the_newest(
+    settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys
+) -> None:
+    client_of_redis.zadd(keys.seen("anna"), {f"i{at}": at for at in range(10)})
+
+    async def reading() -> UserItems:
         connection = RedisConnection(settings)
         connection.open()
-        histories = Histories(connection)
         try:
-            return await asyncio.gather(*(histories.read("anna") for _ in range(300)))
+            return await Histories(connection, seen_cap=3).read("anna")
         finally:
             await connection.close()
 
-    assert asyncio.run(crowd()) == [UserItems(history=("x",))] * 300
+    assert set(asyncio.run(reading()).seen) == {"i7", "i8", "i9"}
 
 
 def test_redis_away_is_a_typed_error(namespace: str) -> None:
@@ -103,25 +182,17 @@ def test_before_any_server_is_found_it_is_the_same_error(settings: Settings) -> 
         asyncio.run(Histories(RedisConnection(settings)).read("anna"))
 
 
-def test_an_outage_is_logged_once_and_so_is_its_end(
+def test_one_user_that_cannot_be_read_is_no_outage(
     settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys, caplog: pytest.LogCaptureFixture
 ) -> None:
     client_of_redis.set(keys.history("odd"), "no list")
+    client_of_redis.lpush(keys.history("anna"), "x")
 
-    async def reading() -> None:
-        connection = RedisConnection(settings)
-        connection.open()
-        histories = Histories(connection)
-        for user in ("odd", "odd", "anna", "anna"):
-            try:
-                await histories.read(user)
-            except RedisUnavailableError:
-                continue
-        await connection.close()
+    async def reading(histories: Histories) -> list[Any]:
+        return await asyncio.gather(*(histories.read(user) for user in ("odd", "anna", "odd")), return_exceptions=True)
 
-    asyncio.run(reading())
-    assert [record.message.partition(",")[0][:24] for record in caplog.records] == [
-        "histories cannot be read",
-        "histories are back",
-    ]
+    first, anna, last = with_histories(settings, reading)
+    assert (type(first), anna, type(last)) == (RedisUnavailableError, UserItems(("x",)), RedisUnavailableError)
+    assert len(caplog.records) == 1  # and not one for every request
+    assert "a key of another type" in caplog.text
     assert "odd" not in caplog.text  # who asks is nobody's business

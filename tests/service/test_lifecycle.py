@@ -107,10 +107,13 @@ def test_redis_killed_under_way_degrades_and_recovers(
         assert (alone["source"], alone["degraded"]) == ("model", False)  # nothing of Redis was needed
         both = client.post("/recommend", json={**anna, "history": ["item-05"]}).json()
         assert (both["source"], both["degraded"]) == ("model", True)
-        stored = client.post("/recommend", json=anna)
-        assert (stored.status_code, ids(stored)) == (200, ["item-11"])
-        assert (stored.json()["source"], stored.json()["degraded"]) == ("fallback:popular", True)
-        assert stored.json()["fallback_reason"] == "history_unavailable"
+        stored = client.post("/recommend", json=anna)  # her last known history
+        assert (stored.status_code, ids(stored)) == (200, ["item-04"])
+        assert (stored.json()["source"], stored.json()["degraded"]) == ("model", True)
+        other = client.post("/recommend", json={"user_id": "bert", "n": 1})
+        assert (other.status_code, ids(other)) == (200, ["item-11"])
+        assert (other.json()["source"], other.json()["degraded"]) == ("fallback:popular", True)
+        assert other.json()["fallback_reason"] == "history_unavailable"
         ready = client.get("/health/ready")
         assert (ready.status_code, ready.json()["degraded"]) == (200, True)
         assert ready.json()["reasons"] == ["redis_unreachable"]

@@ -62,6 +62,10 @@ def test_variables_of_the_jobs_are_none_of_our_business(monkeypatch: pytest.Monk
         ("inference_threads", "0", "greater than or equal to 1"),
         ("release_poll_seconds", "0", "greater than 0"),
         ("redis_timeout_seconds", "nan", "3600"),
+        ("history_duplicates", "keep_last", "'keep_first', 'move_to_end' or 'keep_all'"),
+        ("history_ttl_seconds", "-1", "greater than or equal to 0"),
+        ("seen_cap", "0", "greater than or equal to 1"),
+        ("event_stream_partitions", "0", "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_limit(

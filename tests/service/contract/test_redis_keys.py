@@ -1,6 +1,8 @@
 """The keys as design section 3 writes them down: these strings stand in other people's Redis."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.contract.redis_keys import HISTORY_CAP, RedisKeys
 
@@ -39,3 +41,30 @@ def test_usable_namespaces(namespace: str) -> None:
 def test_other_namespaces_are_refused(namespace: str) -> None:
     with pytest.raises(ValueError, match=r"is not usable; take letters, digits, .* such as 'mmgrec'"):
         RedisKeys(namespace)
+
+
+def test_keys_of_events() -> None:
+    keys = RedisKeys()
+    assert keys.event("u 1", "e-1") == "mmgrec:event:{u 1}:e-1"
+    assert keys.events(3) == "mmgrec:events:3"
+
+
+def hash_tag(key: str) -> str:
+    """As the Redis Cluster specification has it: between the first brace and the next closing one, unless empty."""
+    start = key.find("{")
+    end = key.find("}", start + 1)
+    return key if start < 0 or end < 0 or end == start + 1 else key[start + 1 : end]
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_all_keys_of_a_user_live_on_one_server_and_no_two_users_share_one(user: str, other: str) -> None:
+    keys = RedisKeys()
+    mine = [keys.history(user), keys.seen(user), keys.event(user, "e")]
+    assert len({hash_tag(key) for key in mine}) == 1
+    if user != other:
+        assert not {*mine} & {keys.history(other), keys.seen(other), keys.event(other, "e")}
+
+
+@pytest.mark.parametrize(("first", "second"), [("}a", "%}a"), ("%", "%%"), ("}", "%}")])
+def test_users_that_begin_with_a_brace_are_told_from_those_that_look_like_it(first: str, second: str) -> None:
+    assert RedisKeys().history(first) != RedisKeys().history(second)

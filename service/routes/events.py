@@ -1,0 +1,23 @@
+"""`POST /events`."""
+
+import time
+
+from fastapi import APIRouter
+
+from service.events import now_ms
+from service.routes.dependencies import RuntimeDep
+from service.schemas.errors import ERROR_RESPONSES
+from service.schemas.events import EventsRequest, EventsResponse
+
+router = APIRouter()
+
+
+@router.post("/events", responses=ERROR_RESPONSES)
+async def events(body: EventsRequest, runtime: RuntimeDep) -> EventsResponse:
+    """Store what users did: the next recommendation knows it, and so does the next training.
+
+    Every event is stored at least once. With an `event_id`, a call that ended without an answer can be repeated.
+    """
+    started, arrived_ms = time.perf_counter(), now_ms()
+    recorded = await runtime.events.record([event.stored(arrived_ms) for event in body.events])
+    return EventsResponse(**recorded._asdict(), took_ms=round((time.perf_counter() - started) * 1000, 3))
