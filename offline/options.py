@@ -8,7 +8,7 @@ import typer
 Data = Annotated[Path, typer.Option("--data", help="Dataset folder (interactions.parquet, items.parquet, features/).")]
 Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, ONNX, metrics.")]
 Home = Annotated[
-    Path, typer.Option("--home", envvar="MMGREC_HOME", help="Folder of the private Redis; unused with --redis-url.")
+    Path, typer.Option("--home", envvar="MMGREC_HOME", help="Folder of the private Redis; unused with another Redis.")
 ]
 RedisUrl = Annotated[
     str | None,

@@ -15,6 +15,7 @@ from offline.options import ArmName, BlobsUrl, Home, Namespace, RedisUrl, Run, S
 from offline.redis_connection import Lease, connect, job_lock, named_errors, namespace_keys
 from service.contract.arms import CANARY_ARM, require_share
 from service.contract.blob_folder import BlobsUnreachableError
+from service.contract.blob_location import REDIS
 from service.contract.blob_store import NoRoomError
 from service.contract.redis_keys import MAIN_ARM, RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
@@ -33,7 +34,7 @@ def publish(
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     namespace: Namespace = "mmgrec",
-    blobs_url: BlobsUrl = "",
+    blobs_url: BlobsUrl = REDIS,
     signing_key_file: SigningKeyFile = None,
 ) -> None:
     """Publish a finished run as a release and activate it. Prints the version as JSON."""
@@ -56,7 +57,7 @@ def publish(
 
 
 def releases(
-    home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec", blobs_url: BlobsUrl = ""
+    home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec", blobs_url: BlobsUrl = REDIS
 ) -> None:
     """List the releases of a namespace, newest last, and which arms serve which share of the users. Prints JSON."""
     keys = namespace_keys(namespace)
@@ -78,7 +79,7 @@ def promote(
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     namespace: Namespace = "mmgrec",
-    blobs_url: BlobsUrl = "",
+    blobs_url: BlobsUrl = REDIS,
 ) -> None:
     """Make the canary the main release, for all users. Prints the version as JSON."""
     _check_share(share)
@@ -94,7 +95,7 @@ def rollback(
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     namespace: Namespace = "mmgrec",
-    blobs_url: BlobsUrl = "",
+    blobs_url: BlobsUrl = REDIS,
 ) -> None:
     """Serve an earlier release again, or withdraw a canary: one pointer, no data is written. Prints the version."""
     with _changing_pointers(redis_url, home, namespace, blobs_url) as (store, _):

@@ -1,6 +1,7 @@
 """A release in memory: everything that one answer needs, immutable, held by a request from start to end."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -132,12 +133,14 @@ def load_release(
 
 
 def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decoder_factory: DecoderFactory) -> Release:
-    names = (manifest.arrays.keys() | {DECODER_ARRAY, ITEM_VECTORS_ARRAY}) - {
-        GRAPH_RQVAE_ARRAY
-    }  # that one is offline's
-    arrays = store.read_named(manifest, sorted(names))
-    trie = Trie.from_arrays(arrays, manifest.model.space)
-    items = ItemTable.from_arrays(arrays)
+    large = (DECODER_ARRAY, ITEM_VECTORS_ARRAY)
+    small = sorted(manifest.arrays.keys() - {*large, GRAPH_RQVAE_ARRAY})  # the Graph RQ-VAE is for the jobs
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="release-vectors") as beside:
+        reading = beside.submit(store.read_named, manifest, large)  # they come in while the item table is built
+        arrays = store.read_named(manifest, small)
+        trie = Trie.from_arrays(arrays, manifest.model.space)
+        items = ItemTable.from_arrays(arrays)
+        arrays = reading.result()
     vectors = arrays[ITEM_VECTORS_ARRAY]
     expected = (trie.num_items, manifest.model.vector_dim)
     if len(items) != trie.num_items or vectors.shape != expected:
