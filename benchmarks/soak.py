@@ -34,7 +34,8 @@ NEEDED = ("httpx", "onnx", "torch")
 INSTALL = "pip install -e '.[dev,offline]' -c constraints.txt"
 LOAD_SHARE = 0.7
 PARTITIONS = 4  # of the event streams, as the service has them
-QUIET_SECONDS = 30.0
+QUIET_SECONDS = 60.0
+CALM_LOOKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +156,13 @@ async def soak(plan: Plan, service: servers.Service, server: servers.DurableRedi
 
 
 async def quiet(service: servers.Service) -> servers.Resources:
-    """What the service holds once its callers have gone: descriptors no longer become fewer."""
+    """What the service holds once its callers have gone: descriptors have not become fewer for a while."""
     deadline = time.monotonic() + QUIET_SECONDS
-    held = service.resources()
-    while time.monotonic() < deadline:
+    held, calm = service.resources(), 0
+    while calm < CALM_LOOKS and time.monotonic() < deadline:
         await asyncio.sleep(1.0)
         previous, held = held, service.resources()
-        if held.descriptors >= previous.descriptors:
-            break
+        calm = calm + 1 if held.descriptors >= previous.descriptors else 0
     return held
 
 

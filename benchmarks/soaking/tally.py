@@ -87,16 +87,13 @@ class Tally:
     def report(self) -> dict[str, Any]:
         """All counts."""
         calls = sum(self._statuses.values())
-        by_hundred: Counter[str] = Counter()
-        for status, count in self._statuses.items():
-            by_hundred[status[0] if status.isdigit() and status != "429" else status] += count
         p50, p99 = np.percentile(self._seconds, [50, 99]) * 1000 if self._seconds else (None, None)
         return {
             "recommendations": {
                 "calls": calls,
                 "statuses": dict(self._statuses),
                 "share_200": round(self._statuses["200"] / max(1, calls), 6),
-                "status_5xx": by_hundred["5"],
+                "status_5xx": sum(count for status, count in self._statuses.items() if status[0] == "5"),
                 "neither_200_nor_429": calls - self._statuses["200"] - self._statuses["429"],
                 "disconnects": self.disconnects,
                 "p50_ms": None if p50 is None else round(float(p50), 1),
