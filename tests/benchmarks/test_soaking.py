@@ -4,6 +4,7 @@ import asyncio
 import math
 import tempfile
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import redis
 
-from benchmarks.soaking import bars, catalogues, tally
+from benchmarks.soaking import bars, catalogues, load, tally
 from benchmarks.soaking.answers import FAULTS, faults_of
 from benchmarks.soaking.disturbances import Swaps, kill_now_and_then
 from benchmarks.soaking.requests import Ask, Mix
@@ -181,6 +182,25 @@ def test_the_two_releases_differ_and_share() -> None:
     parts = catalogues.frozen_parts(Path(__file__).parents[1] / "fixtures" / "release-format-3")
     assert [each.trie.num_items for each in parts] == [60, 60]
     assert parts[0].item_vectors.dtype == np.float32
+
+
+@pytest.mark.anyio
+async def test_what_the_service_can_do_counts_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+
+    async def answered(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.01)
+        statuses.append(200 if len(statuses) % 2 else 429)
+        return httpx.Response(statuses[-1])
+
+    @asynccontextmanager
+    async def http(_: Any) -> Any:
+        async with httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(answered)) as client:
+            yield client
+
+    monkeypatch.setattr(load, "http", http)
+    per_second = await load.calls_per_second(None, Mix(sorted(RELEASES["red"]), 0), 0.5)  # type: ignore[arg-type]
+    assert per_second == statuses.count(200) / 0.5 > 0
 
 
 @pytest.mark.anyio
