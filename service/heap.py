@@ -2,7 +2,7 @@
 
 By itself, glibc raises its limit for blocks of their own to the largest one that was freed, up to 32 MiB. From then on
 the arrays of releases lie in its heaps among small ones, which keep the room of those that have gone: a process with
-two releases of 20,000 items in turn grew from 310 to 710 MiB in a hundred swaps, and stays below 350 with a fixed limit.
+two releases of 20,000 items in turn grew to 710 MiB in a hundred swaps, and stays below 350 with a fixed limit.
 """
 
 import ctypes
