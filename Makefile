@@ -6,13 +6,14 @@ INSTALL := @PYTHON="$(PYTHON)" sh ./install.sh
 given = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check format bench soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
-	@echo "  CHECK=1 (answer one request and stop). make test takes ARGS=\"what pytest takes\"."
+	@echo "  CHECK=1 (answer one request and stop). make test takes ARGS=\"what pytest takes\","
+	@echo "  make soak ARGS=\"--seconds 60\"."
 	@echo "  They stand after make; of them, the environment gives CHECK alone."
 	@echo "  PYTHON=path chooses the Python (3.11 to 3.13) at the first install."
 
@@ -40,15 +41,20 @@ format: ## let ruff format and repair what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: ## run every benchmark; each prints JSON
+bench: ## run every benchmark but the soak; each prints JSON
 	$(INSTALL)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	@for file in benchmarks/[a-z]*.py; do \
 	    [ -f "$$file" ] || { echo "There are no benchmarks yet."; exit 0; }; \
 	    name=$${file#benchmarks/}; \
+	    [ "$$name" != soak.py ] || continue; \
 	    echo "== $$name"; \
 	    $(BIN)/python -m "benchmarks.$${name%.py}" || exit 1; \
 	done
+
+soak: ## ten minutes of load, swaps, a killed Redis and callers who hang up; prints JSON
+	$(INSTALL)
+	$(BIN)/python -m benchmarks.soak $(call given,ARGS)
 
 clean: ## remove caches and build leftovers; .venv, runs and data stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

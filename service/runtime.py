@@ -6,6 +6,7 @@ from typing import Self
 
 from service.drain import Drain
 from service.events import Events
+from service.heap import return_large_blocks
 from service.histories import Histories
 from service.history_edits import HistoryEdits
 from service.inference import InferenceThread
@@ -63,6 +64,7 @@ class Runtime:
         self.admission = self.recommender.admission
 
     async def __aenter__(self) -> Self:
+        return_large_blocks()
         self._watching = asyncio.create_task(self.watch.run(), name="release-watch")
         return self
 
