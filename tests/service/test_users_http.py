@@ -80,7 +80,9 @@ def test_repeats_are_kept_as_set(
         assert client.get(url("bert")).json()["history"] == kept
 
 
-@pytest.mark.parametrize("user_id", ["a/b", "/", "a/history", "ü ñ 漢字 🎉", "{a}", "}x", "%2F", "a?b#c", "u" * 256])
+@pytest.mark.parametrize(
+    "user_id", ["a/b", "/", "a/history", "ü ñ 漢字 🎉", "{a}", "}x", "%2F", "a?b#c", "a\nb\r\n", "u" * 256]
+)
 def test_ids_of_any_letters_stand_percent_encoded_in_the_path(service: httpx.Client, user_id: str) -> None:
     assert put(service, user_id, ["item-05"]).json()["user_id"] == user_id
     assert service.get(url(user_id)).json()["history"] == ["item-05"]
