@@ -26,7 +26,8 @@ from mmgrec_client.retries import Attempts, Retries
 class Client:
     """Calls one service over kept connections; safe to share between threads. Close it, or use it in a `with`.
 
-    Every method raises `MMGRecError` and what is below it; see `mmgrec_client.errors`.
+    Every method raises `MMGRecError` and what is below it, see `mmgrec_client.errors`; ValueError for text with lone
+    surrogates, which neither JSON nor a path can hold.
 
     Args:
         base_url: of the service, such as http://127.0.0.1:8000.
