@@ -165,3 +165,10 @@ def test_while_redis_is_away_nothing_is_answered_from_memory_and_who_is_forgotte
         assert (known["items"][0]["item_id"], known["degraded"]) == ("item-04", True)
         forgotten = client.post("/recommend", json={"user_id": "bert", "n": 1}).json()
         assert forgotten["fallback_reason"] == "history_unavailable"
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PATCH", "POST"])
+def test_another_method_is_told_all_that_there_are(service: httpx.Client, method: str) -> None:
+    response = service.request(method, url("anna"))
+    assert (response.status_code, response.headers["Allow"]) == (405, "DELETE, GET, PUT")
+    assert "it takes: DELETE, GET, PUT" in response.json()["error"]["message"]
