@@ -27,8 +27,8 @@ class Retries:
         attempts: how often a call is sent at most, 1 for no repetition.
         first_wait_seconds: longest wait before the second attempt.
         longest_wait_seconds: longest wait before any other, Retry-After not counted.
-        total_seconds: time limit of a call with all its attempts and waits. No attempt begins after it, and in one that
-            began before, connecting, sending and each read end with it.
+        total_seconds: time limit of a call with all its attempts and waits: no attempt begins after it, and none has a
+            longer timeout than what is left of it (as httpx counts: for connecting, for sending, for each read).
 
     Raises:
         ValueError: a figure is out of its range.
