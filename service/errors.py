@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.batching import DeadlineError, OverloadedError
 from service.disconnect import ClientGoneError
@@ -59,6 +60,7 @@ _BY_STATUS: dict[int, tuple[Kind, str | None]] = {
     405: (Kind(405, "invalid_request", "method_not_allowed"), "the route does not take this method; it takes: {allow}"),
     413: (Kind(413, "invalid_request", "body_too_large"), None),
 }
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _NO_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
 
 
@@ -102,8 +104,20 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     headers = dict(error.headers or {})
     unlisted = (Kind(error.status_code, "invalid_request", f"http_{error.status_code}"), None)
     kind, message = _BY_STATUS.get(error.status_code, unlisted)
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_of(request))
     shown = str(error.detail) if message is None else message.format(allow=headers.get("Allow"))
     return error_response(kind, shown, context_of(request.scope), headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the routes of a path take together; of several, the router names the methods of the first alone."""
+    routes, scope = request.app.router.routes, request.scope
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:

@@ -11,10 +11,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 START_LIMIT_SECONDS = 20.0
+
+# A property does not fail because the machine is busy.
+hypothesis.settings.register_profile("mmgrec", deadline=None)
+hypothesis.settings.load_profile("mmgrec")
 
 # Before anything imports torch: threads that spin while they wait make a busy machine many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

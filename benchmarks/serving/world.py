@@ -27,7 +27,6 @@ from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY, Manifes
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import ensure_server, stop_server
 from service.contract.release_store import ReleaseStore
-from service.settings import Settings
 
 HISTORY = 20
 USERS = 1_000
@@ -88,9 +87,8 @@ def _process(home: Path, deadline_seconds: float) -> Iterator[Service]:
         "MMGREC_INFERENCE_THREADS": "1",
         "MMGREC_DEADLINE_SECONDS": str(deadline_seconds),
         "MMGREC_DRAIN_GRACE_SECONDS": "0",
+        "MMGREC_API_KEYS": API_KEY,
     }
-    if "api_keys" in Settings.model_fields:
-        environment["MMGREC_API_KEYS"] = API_KEY
     said = home / "service.log"  # a pipe that nobody reads would fill, and block the service
     with said.open("w") as log:
         process = subprocess.Popen(

@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
+import service.routes.id_convertor  # noqa: F401 - knows `{item_id:id}`
 from service.request_context import context_of
 from service.resolve import describe_item, row_of_item
 from service.routes.dependencies import RuntimeDep
@@ -31,7 +32,7 @@ router = APIRouter()
 similar_router = APIRouter(route_class=_SimilarRoute)
 
 
-@similar_router.get("/items/{item_id:path}" + SIMILAR, responses=error_responses(404, 422, 429, 500, 503, 504))
+@similar_router.get("/items/{item_id:id}" + SIMILAR, responses=error_responses(404, 422, 429, 500, 503, 504))
 async def similar(
     item_id: ItemIdInPath, query: Annotated[SimilarQuery, Query()], request: Request, runtime: RuntimeDep
 ) -> RecommendResponse:
@@ -50,7 +51,7 @@ async def similar(
     return await answer(asked, request, runtime, context_of(request.scope))
 
 
-@router.get("/items/{item_id:path}", responses=error_responses(404, 422, 500, 503))
+@router.get("/items/{item_id:id}", responses=error_responses(404, 422, 500, 503))
 async def item(item_id: ItemIdInPath, request: Request, runtime: RuntimeDep) -> ItemResponse:
     """What the release knows of an item: metadata, Rec-ID, and how often it was interacted with in training."""
     release = runtime.watch.snapshot()

@@ -6,13 +6,14 @@ from urllib.parse import unquote_to_bytes
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.exceptions import RequestValidationError
 
+import service.routes.id_convertor  # noqa: F401 - knows `{user_id:id}`
 from service.routes.dependencies import RuntimeDep
 from service.schemas.errors import ERROR_RESPONSES
 from service.schemas.fields import Id
 from service.schemas.users import HistoryRequest, HistoryResponse
 from service.user_items import UserItems
 
-router = APIRouter(prefix="/users/{user_id:path}/history", responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/users/{user_id:id}/history", responses=ERROR_RESPONSES)
 
 
 def _user_id(

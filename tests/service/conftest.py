@@ -204,7 +204,14 @@ def wait_for() -> Callable[[Callable[[], Any]], Any]:
 def _ready_service(redis_url: str, keys: RedisKeys) -> Iterator[httpx.Client]:
     with redis.Redis.from_url(redis_url) as client:
         write_release(ReleaseStore(client, keys), "v1")
-    settings = Settings(redis_url=redis_url, namespace=keys.namespace, release_poll_seconds=0.05, deadline_seconds=20)
+    settings = Settings(
+        redis_url=redis_url,
+        namespace=keys.namespace,
+        release_poll_seconds=0.05,
+        deadline_seconds=20,
+        redis_timeout_seconds=10,  # the machine of the tests may be busy
+        redis_connect_timeout_seconds=10,
+    )
     with _running(create_app(settings, decoder_factory=FakeDecoder)) as service:
         _wait_for(lambda: service.get("/health/ready").status_code == 200)
         yield service

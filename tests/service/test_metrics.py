@@ -113,7 +113,7 @@ def test_events_and_histories_are_counted_and_no_user_is_in_a_route(own_service:
     assert value(samples, "unknown_users_total") == 1
     assert value(samples, "redis_errors_total", op="read_history") == 0
     assert value(samples, "redis_errors_total", op="write") == 0
-    assert value(samples, "requests_total", route="/users/{user_id:path}/history", status="200") == 1
+    assert value(samples, "requests_total", route="/users/{user_id:id}/history", status="200") == 1
 
 
 def test_the_release_in_memory_is_told(asked: tuple[httpx.Client, Samples]) -> None:

@@ -80,7 +80,9 @@ def test_repeats_are_kept_as_set(
         assert client.get(url("bert")).json()["history"] == kept
 
 
-@pytest.mark.parametrize("user_id", ["a/b", "/", "a/history", "ü ñ 漢字 🎉", "{a}", "}x", "%2F", "a?b#c", "u" * 256])
+@pytest.mark.parametrize(
+    "user_id", ["a/b", "/", "a/history", "ü ñ 漢字 🎉", "{a}", "}x", "%2F", "a?b#c", "a\nb\r\n", "u" * 256]
+)
 def test_ids_of_any_letters_stand_percent_encoded_in_the_path(service: httpx.Client, user_id: str) -> None:
     assert put(service, user_id, ["item-05"]).json()["user_id"] == user_id
     assert service.get(url(user_id)).json()["history"] == ["item-05"]
@@ -163,3 +165,10 @@ def test_while_redis_is_away_nothing_is_answered_from_memory_and_who_is_forgotte
         assert (known["items"][0]["item_id"], known["degraded"]) == ("item-04", True)
         forgotten = client.post("/recommend", json={"user_id": "bert", "n": 1}).json()
         assert forgotten["fallback_reason"] == "history_unavailable"
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PATCH", "POST"])
+def test_another_method_is_told_all_that_there_are(service: httpx.Client, method: str) -> None:
+    response = service.request(method, url("anna"))
+    assert (response.status_code, response.headers["Allow"]) == (405, "DELETE, GET, PUT")
+    assert "it takes: DELETE, GET, PUT" in response.json()["error"]["message"]
