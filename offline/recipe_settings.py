@@ -123,7 +123,7 @@ class GeneratorSettings:
     weight_decay: float = 0.01
     teacher_weight: float = 0.95
     teacher_temperature: float = 0.6
-    transition_weights: tuple[float, ...] = (0.4, 0.0, 0.2, 0.6, 0.8, 1.0)
+    transition_weights: tuple[float, ...] = (0.2, 0.0, 0.4, 0.6, 0.8, 1.0)
     attention: Literal["relation", "absolute", "plain"] = "relation"
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ EXPECTED = {
     "Rec-IDs of content": {"rec_ids.source": ["graph", "content"], "rec_ids.min_code_usage": [0.5, 0.0]},
     "without popularity token": {"rec_ids.bucket_bound": [8, 1]},
     "without held-out items": {"generator.teacher_weight": [0.95, 1.0]},
-    "without transition counts": {"generator.transition_weights": [(0.4, 0.0, 0.2, 0.6, 0.8, 1.0), (0.0,)]},
+    "without transition counts": {"generator.transition_weights": [(0.2, 0.0, 0.4, 0.6, 0.8, 1.0), (0.0,)]},
 }
 
 
