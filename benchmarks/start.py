@@ -36,7 +36,7 @@ from service.contract.redis_binary import find_binary
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from service.contract.trie import Trie
-from service.release import load_release
+from service.releases.release import load_release
 from service.settings import Settings
 
 READY_BAR_SECONDS = 10.0

@@ -219,7 +219,7 @@ def _pairs(part: Interactions) -> IntArray:
 def _by_user(parts: Sequence[Interactions], num_users: int) -> Histories:
     """Groups by user; within a user, earlier parts come first (the splits follow time, which the door has checked).
 
-    An item that occurs twice counts where it occurs first, as the service has it (`service.recommender.prepare`).
+    An item that occurs twice counts where it occurs first, as the service has it (`service.serving.prepare`).
     """
     users = np.concatenate([part.users for part in parts])
     items = np.concatenate([part.items for part in parts])

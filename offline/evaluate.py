@@ -1,6 +1,6 @@
 """Score the served artefact: rankings come from the exported ONNX through the service's own decoder.
 
-A user without a history is served the popular items (`service.recommender.popular`) and so judged by them.
+A user without a history is served the popular items (`service.serving.recommender.popular`) and so judged by them.
 """
 
 import os

@@ -14,12 +14,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.drain import Drain
-from service.exposure import has_keys, is_this_machine_alone, refuse_open_doors
+from service.edge.exposure import has_keys, is_this_machine_alone, refuse_open_doors
+from service.edge.http_protocol import bounded_http
 from service.flags import read_flags
-from service.http_protocol import bounded_http
-from service.logs import log_config
+from service.serving.drain import Drain
 from service.settings import Settings, SettingsError, load_settings
+from service.telemetry.logs import log_config
 
 logger = logging.getLogger("service")
 
@@ -76,7 +76,7 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """Ends as `service.drain` says when SIGTERM comes; by itself, uvicorn would close the port at once.
+    """Ends as `service.serving.drain` says when SIGTERM comes; by itself, uvicorn would close the port at once.
 
     Ctrl-C, or a second SIGTERM, skips the grace; accepted requests are still answered.
     """

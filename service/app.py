@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.decoder import BeamDecoder
-from service.direct import DirectMiddleware
-from service.drain import Drain
-from service.edge import OWN_TRACES_ALONE, Edge
+from service.edge.layers import OWN_TRACES_ALONE, Edge
 from service.errors import add_error_handlers
-from service.gate import GateMiddleware
-from service.release import DecoderFactory
+from service.releases.release import DecoderFactory
 from service.routes import admin, events, items, metrics, recommend, status, users
 from service.runtime import VERSION, Runtime
+from service.serving.direct import DirectMiddleware
+from service.serving.drain import Drain
+from service.serving.gate import GateMiddleware
 from service.settings import Settings, load_settings
 
 

@@ -11,15 +11,15 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service.batching import DeadlineError, OverloadedError
-from service.disconnect import ClientGoneError
-from service.prepare import RequestLimitError
 from service.redis_connection import RedisUnavailableError
-from service.release_admin import RollbackRefusedError
-from service.release_watch import NotReadyError
+from service.releases.release_admin import RollbackRefusedError
+from service.releases.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
-from service.resolve import UnknownItemError
 from service.schemas.errors import ErrorDetail, ErrorResponse
+from service.serving.batching import DeadlineError, OverloadedError
+from service.serving.disconnect import ClientGoneError
+from service.serving.prepare import RequestLimitError
+from service.serving.resolve import UnknownItemError
 
 MAX_SHOWN_VALUE = 80
 MAX_SHOWN_PROBLEMS = 5

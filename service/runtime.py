@@ -4,22 +4,22 @@ import asyncio
 from importlib import metadata
 from typing import Self
 
-from service.drain import Drain
-from service.events import Events
 from service.heap import return_large_blocks
-from service.histories import Histories
-from service.history_edits import HistoryEdits
-from service.inference import InferenceThread
-from service.metrics import Metrics
-from service.recommender import Recommender
 from service.redis_connection import RedisConnection
-from service.redis_writes import RedisWrites
-from service.release import DecoderFactory, Release
-from service.release_admin import ReleaseAdmin
-from service.release_watch import ReleaseWatch
+from service.releases.release import DecoderFactory, Release
+from service.releases.release_admin import ReleaseAdmin
+from service.releases.release_watch import ReleaseWatch
 from service.schemas.status import InfoResponse, Limits, ReadyResponse, RedisInfo, ReleaseInfo
+from service.serving.drain import Drain
+from service.serving.inference import InferenceThread
+from service.serving.recommender import Recommender
 from service.settings import Settings
 from service.task_end import end_task
+from service.telemetry.metrics import Metrics
+from service.users.events import Events
+from service.users.histories import Histories
+from service.users.history_edits import HistoryEdits
+from service.users.redis_writes import RedisWrites
 
 VERSION = metadata.version("mmgrec")
 DEAD_WORKER_SECONDS = 60.0

@@ -17,8 +17,8 @@ from service.contract.redis_server import DEFAULT_HOME
 from service.contract.signatures import split_keys
 from service.device import Device
 from service.edge_settings import EdgeSettings
-from service.history_cache import DEFAULT_CACHE_BYTES
 from service.secret_files import FILE_SUFFIX, SecretFileError, SecretFiles, file_options, is_secret, read_secret
+from service.users.history_cache import DEFAULT_CACHE_BYTES
 
 PREFIX = "MMGREC_"
 JOB_VARIABLES = frozenset({"MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE"})

@@ -1,6 +1,6 @@
 """An event as the streams hold it, for whoever reads them (`RedisKeys.events`).
 
-At least once: an event may stand in its stream twice, with the same event id (see `service.events`). All events of a
+At least once: an event may stand in its stream twice, with the same event id (`service.users.events`). All events of a
 user stand in one stream as long as the number of partitions stays.
 """
 

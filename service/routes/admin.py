@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
 
-from service.authentication import require_admin
-from service.release_admin import Published
+from service.edge.authentication import require_admin
+from service.releases.release_admin import Published
 from service.routes.dependencies import RuntimeDep
 from service.schemas.admin import ArmsResponse, ListedRelease, ReleasesResponse, served
 from service.schemas.errors import ErrorResponse, error_responses

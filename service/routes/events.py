@@ -4,11 +4,11 @@ import time
 
 from fastapi import APIRouter, Request
 
-from service.events import now_ms
 from service.request_context import context_of
 from service.routes.dependencies import RuntimeDep
 from service.schemas.errors import ERROR_RESPONSES
 from service.schemas.events import EventsRequest, EventsResponse
+from service.users.events import now_ms
 
 router = APIRouter()
 

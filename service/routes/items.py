@@ -9,12 +9,12 @@ from starlette.types import Scope
 
 import service.routes.id_convertor  # noqa: F401 - knows `{item_id:id}`
 from service.request_context import context_of
-from service.resolve import describe_item, row_of_item
 from service.routes.dependencies import RuntimeDep
 from service.routes.recommend import answer
 from service.schemas.errors import error_responses
 from service.schemas.items import ItemIdInPath, ItemResponse, SimilarQuery
 from service.schemas.recommend import CategoryConditions, RecommendRequest, RecommendResponse
+from service.serving.resolve import describe_item, row_of_item
 
 SIMILAR = "/similar"
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from service.disconnect import unless_gone
-from service.prepare import RequestLimitError
-from service.recommender import Answer
 from service.request_context import RequestContext, context_of
 from service.routes.dependencies import runtime_of
 from service.runtime import Runtime
 from service.schemas.errors import ERROR_RESPONSES
 from service.schemas.recommend import BatchRequest, BatchResponse, RecommendRequest, RecommendResponse
+from service.serving.disconnect import unless_gone
+from service.serving.prepare import RequestLimitError
+from service.serving.recommender import Answer
 
-router = APIRouter()  # its usual requests come by `service.direct`
+router = APIRouter()  # its usual requests come by `service.serving.direct`
 
 
 @router.post("/recommend", responses=ERROR_RESPONSES)

@@ -11,7 +11,7 @@ from service.routes.dependencies import RuntimeDep
 from service.schemas.errors import ERROR_RESPONSES
 from service.schemas.fields import Id
 from service.schemas.users import HistoryRequest, HistoryResponse
-from service.user_items import UserItems
+from service.users.user_items import UserItems
 
 router = APIRouter(prefix="/users/{user_id:id}/history", responses=ERROR_RESPONSES)
 

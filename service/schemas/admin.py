@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, Field
 
-from service.release_watch import Arm
+from service.releases.release_watch import Arm
 
 ARM_EXAMPLE = [{"arm": "main", "release": "20261121T093000000000-1a2b3c4d", "share": 1.0, "reason": None}]
 

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from service.contract.event_stream import StoredEvent
 from service.contract.history_scripts import FIRST_TIME
-from service.events import now_ms
 from service.schemas.fields import MAX_EVENTS, Id, RequestId
+from service.users.events import now_ms
 
 MOST_AHEAD_MS = 24 * 60 * 60 * 1000
 """A clock may be ahead by a day; later times would stay the newest of their user for as long as they are wrong."""

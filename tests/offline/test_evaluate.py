@@ -13,7 +13,7 @@ from offline.evaluate import Rankings, evaluate, popular_ranking, rank_users, se
 from offline.run_folder import RunFolder
 from offline.train import evaluate_run
 from service.decoder import Decoded
-from service.recommender import Prepared, popular
+from service.serving.recommender import Prepared, popular
 
 NUM_ITEMS = 30
 

@@ -10,12 +10,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from service.admission import Admission
-from service.batching import DeadlineError, MicroBatcher, OverloadedError
 from service.decoder import Decoded
-from service.inference import InferenceThread
-from service.release import Release
-from service.run_times import RunTimes
+from service.releases.release import Release
+from service.serving.admission import Admission
+from service.serving.batching import DeadlineError, MicroBatcher, OverloadedError
+from service.serving.inference import InferenceThread
+from service.serving.run_times import RunTimes
 
 V1, V2 = cast(Release, "v1"), cast(Release, "v2")
 pytestmark = pytest.mark.anyio

@@ -1,7 +1,7 @@
 import pytest
 
-from service import circuit_breaker as module
-from service.circuit_breaker import CircuitBreaker
+from service.users import circuit_breaker as module
+from service.users.circuit_breaker import CircuitBreaker
 
 
 class Clock:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.coverage import WINDOW_SECONDS, Coverage, Covered
+from service.telemetry.coverage import WINDOW_SECONDS, Coverage, Covered
 
 NUM_ITEMS = 6
 HALF = WINDOW_SECONDS / 2

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
-from service.direct import DirectMiddleware
+from service.serving.direct import DirectMiddleware
 
 JSON = {"Content-Type": "application/json"}
 BY_FASTAPI = {"Content-Type": "application/json; charset=utf-8"}  # is no usual request, so FastAPI answers it

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from service.drain import Drain
+from service.serving.drain import Drain
 
 ROOT = Path(__file__).parents[2]
 NUM_CALLERS = 8
@@ -36,7 +36,7 @@ class Clock:
 
 def test_the_phases_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("service.drain.time", clock)
+    monkeypatch.setattr("service.serving.drain.time", clock)
     drain = Drain(grace_seconds=5, limit_seconds=20)
     drain.in_flight = 2
     assert (drain.draining, drain.refusing, drain.over) == (False, False, False)

@@ -10,10 +10,10 @@ import redis
 from service.contract.event_stream import StoredEvent
 from service.contract.history_scripts import HistoryLimits
 from service.contract.redis_keys import RedisKeys, event_partition
-from service.events import CHUNK, Events, Recorded
 from service.redis_connection import RedisConnection, RedisUnavailableError
-from service.redis_writes import RedisWrites
 from service.settings import Settings
+from service.users.events import CHUNK, Events, Recorded
+from service.users.redis_writes import RedisWrites
 
 Result = TypeVar("Result")
 NOW = 1_763_740_800_000

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import Trie, build_trie
-from service.explain import MAX_SHARED_WITH, explain
-from service.prepare import Prepared
-from service.release import Release
+from service.releases.release import Release
+from service.serving.explain import MAX_SHARED_WITH, explain
+from service.serving.prepare import Prepared
 
 SPACE = RecIdSpace(codebook_sizes=(4, 4), popularity_size=8)
 REC_IDS = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, 2], [3, 3, 0], [0, 0, 3]], np.int32)

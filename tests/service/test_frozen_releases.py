@@ -12,7 +12,7 @@ from service.constraints import ItemFilter
 from service.contract.manifest import DECODER_ARRAY, FORMAT_VERSION, READ_VERSIONS
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
-from service.release import BrokenReleaseError, load_release
+from service.releases.release import BrokenReleaseError, load_release
 from service.settings import Settings
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

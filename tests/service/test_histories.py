@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from service.contract.redis_keys import HISTORY_CAP, RedisKeys
-from service.histories import MAX_BATCH, Histories
 from service.redis_connection import RedisConnection, RedisUnavailableError
 from service.settings import Settings
-from service.user_items import UserItems
+from service.users.histories import MAX_BATCH, Histories
+from service.users.user_items import UserItems
 
 Result = TypeVar("Result")
 

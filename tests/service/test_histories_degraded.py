@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from service.contract.redis_keys import RedisKeys
-from service.histories import Histories
 from service.redis_connection import RedisConnection, RedisUnavailableError
 from service.settings import Settings
-from service.user_items import UserItems
+from service.users.histories import Histories
+from service.users.user_items import UserItems
 
 Result = TypeVar("Result")
 
@@ -199,6 +199,6 @@ def test_an_outage_is_logged_once_and_so_is_its_end(
             await outcome(histories, "secret-user")
 
     using(server, keys, use)
-    ours = [record.message for record in caplog.records if record.name == "service.histories"]
+    ours = [record.message for record in caplog.records if record.name == "service.users.histories"]
     assert [message.partition(",")[0][:24] for message in ours] == ["histories cannot be read", "histories are back"]
     assert "secret-user" not in caplog.text  # who asks is nobody's business

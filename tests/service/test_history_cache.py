@@ -3,8 +3,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.history_cache import HistoryCache
-from service.user_items import UserItems
+from service.users.history_cache import HistoryCache
+from service.users.user_items import UserItems
 
 
 def items(*history: str) -> UserItems:

@@ -18,8 +18,8 @@ from service.contract.manifest import ITEM_VECTORS_ARRAY
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import ensure_server, stop_server
 from service.contract.release_store import ReleaseStore
-from service.histories import Histories, UserItems
 from service.settings import Settings
+from service.users.histories import Histories, UserItems
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 WaitFor = Callable[[Callable[[], Any]], Any]

@@ -15,9 +15,9 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.contract.redis_keys import RedisKeys
-from service.logs import FIELDS, LineFormatter, log_config
-from service.redaction import Redaction
 from service.settings import Settings
+from service.telemetry.logs import FIELDS, LineFormatter, log_config
+from service.telemetry.redaction import Redaction
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 WaitFor = Callable[[Callable[[], Any]], Any]

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.contract.manifest import ITEM_VECTORS_ARRAY
-from service.metrics import MOST_RELEASES, SECONDS, Metrics
 from service.request_context import AnswerFacts, Stage
 from service.settings import Settings
+from service.telemetry.metrics import MOST_RELEASES, SECONDS, Metrics
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 WaitFor = Callable[[Callable[[], Any]], Any]

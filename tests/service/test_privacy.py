@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from service.app import create_app
-from service.logs import LineFormatter
-from service.redaction import Redaction
 from service.settings import Settings
+from service.telemetry.logs import LineFormatter
+from service.telemetry.redaction import Redaction
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 WaitFor = Callable[[Callable[[], Any]], Any]
@@ -81,7 +81,7 @@ def watched(
     )
     log = Everything()
     log.setFormatter(LineFormatter(as_json=request.param, redaction=Redaction(chosen.secrets())))
-    # The levels of `service.logs.log_config`, and more of our own; the rest is what the client under test writes.
+    # The levels of `telemetry.logs.log_config`, and more of our own; the rest is what the client under test writes.
     levels = {"service": logging.DEBUG, "uvicorn": logging.DEBUG, "uvicorn.access": logging.CRITICAL}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
@@ -134,7 +134,7 @@ def test_an_error_that_quotes_its_user_is_told_without(
     async def read(_: Any, user_id: str) -> Any:
         raise KeyError(f"mmgrec:history:{{{user_id}}}", {"user": user_id})
 
-    monkeypatch.setattr("service.histories.Histories.read", read)
+    monkeypatch.setattr("service.users.histories.Histories.read", read)
     body = {"user_id": user_id, "n": 1}
     response = watched.client.post("/recommend", json=body, headers={"X-API-Key": KEY})
     assert response.status_code == 500

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from service.app import create_app
-from service.rate_limit import RateLimitMiddleware, TokenBucket, burst_of
+from service.edge.rate_limit import RateLimitMiddleware, TokenBucket, burst_of
 from service.request_context import CONTEXT_KEY, AnswerFacts, RequestContext
 from service.settings import Settings
 

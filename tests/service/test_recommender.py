@@ -10,13 +10,13 @@ import redis
 from service.category_filter import CategoryFilter
 from service.contract.release_store import ReleaseStore
 from service.decoder import Decoded
-from service.histories import UserItems
-from service.prepare import RequestLimitError, choose_beam_width, prepare
-from service.recommender import decode
-from service.release import Release, load_release
-from service.resolve import popular, resolve
+from service.releases.release import Release, load_release
 from service.schemas.recommend import RecommendRequest
+from service.serving.prepare import RequestLimitError, choose_beam_width, prepare
+from service.serving.recommender import decode
+from service.serving.resolve import popular, resolve
 from service.settings import Settings
+from service.users.histories import UserItems
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.redaction import HIDDEN, Redaction
+from service.telemetry.redaction import HIDDEN, Redaction
 
 user_ids = st.text(min_size=4, max_size=30)
 

@@ -9,8 +9,8 @@ import redis
 
 from service.contract.redis_keys import RedisKeys
 from service.redis_connection import RedisConnection, RedisUnavailableError
-from service.redis_writes import MOST_AT_ONCE, RedisWrites, Script
 from service.settings import Settings
+from service.users.redis_writes import MOST_AT_ONCE, RedisWrites, Script
 
 Result = TypeVar("Result")
 SCRIPT = Script("return redis.call('INCR', KEYS[1])")

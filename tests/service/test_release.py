@@ -11,7 +11,7 @@ from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from service.decoder import Decoded
-from service.release import BrokenReleaseError, load_release
+from service.releases.release import BrokenReleaseError, load_release
 from service.settings import Settings
 
 

@@ -9,10 +9,10 @@ import redis
 
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
-from service.inference import InferenceThread
 from service.redis_connection import RedisConnection
-from service.release_channel import ReleaseChannel
-from service.release_watch import ReleaseWatch
+from service.releases.release_channel import ReleaseChannel
+from service.releases.release_watch import ReleaseWatch
+from service.serving.inference import InferenceThread
 from service.settings import Settings
 
 LIMIT_SECONDS = 15.0

@@ -15,9 +15,9 @@ import redis
 from service.contract.manifest import ITEM_VECTORS_ARRAY
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
-from service.inference import InferenceThread
 from service.redis_connection import RedisConnection
-from service.release_watch import NotReadyError, ReleaseWatch
+from service.releases.release_watch import NotReadyError, ReleaseWatch
+from service.serving.inference import InferenceThread
 from service.settings import Settings
 
 BROKEN = {ITEM_VECTORS_ARRAY: np.zeros((3, 2), np.float32)}

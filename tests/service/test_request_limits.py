@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from service.__main__ import listen
 from service.app import create_app
-from service.http_protocol import TOO_LARGE, bounded_http
+from service.edge.http_protocol import TOO_LARGE, bounded_http
 from service.settings import Settings
 
 LIMIT = 32 * 1024

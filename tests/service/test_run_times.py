@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.run_times import RunTimes
+from service.serving.run_times import RunTimes
 
 Measured = list[tuple[int, float]]
 measurements = st.lists(st.tuples(st.integers(1, 1024), st.floats(1e-4, 10.0)), min_size=1, max_size=40)

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from service.app import create_app
-from service.redaction import Redaction
 from service.settings import Settings, SettingsError
-from service.tracing import NoTracing, OpenTelemetryTracing, make_tracing
+from service.telemetry.redaction import Redaction
+from service.telemetry.tracing import NoTracing, OpenTelemetryTracing, make_tracing
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace.export", reason="the extra otel is not installed")
 in_memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
@@ -29,7 +29,9 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Any:
     kept = in_memory.InMemorySpanExporter()
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # ms; nobody wants to wait for the usual 5 s
-    monkeypatch.setattr("service.edge.make_tracing", lambda settings, version: OpenTelemetryTracing(kept, version))
+    monkeypatch.setattr(
+        "service.edge.layers.make_tracing", lambda settings, version: OpenTelemetryTracing(kept, version)
+    )
     return kept
 
 

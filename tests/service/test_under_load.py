@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.run_times import RunTimes
+from service.serving.run_times import RunTimes
 from service.settings import Settings
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]

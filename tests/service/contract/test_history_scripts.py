@@ -19,7 +19,7 @@ from service.contract.history_scripts import (
     replace_arguments,
 )
 from service.contract.redis_keys import HISTORY_CAP, RedisKeys
-from service.history_edits import without_repeats
+from service.users.history_edits import without_repeats
 
 NOW = 1_763_740_800_000
 MODES: list[Duplicates] = ["keep_first", "move_to_end", "keep_all"]

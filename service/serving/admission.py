@@ -1,11 +1,11 @@
 """Whether one more request can be answered in time: asked before its body is read, so that a refusal costs nothing.
 
 What is bounded is not a number of requests but the time that they would wait: requests that have no answer yet, times
-how long a run of the decoder takes (`service.run_times`). A request may allow itself a longer
+how long a run of the decoder takes (`service.serving.run_times`). A request may allow itself a longer
 deadline, but not a longer queue.
 """
 
-from service.batching import MicroBatcher
+from service.serving.batching import MicroBatcher
 
 
 class Admission:

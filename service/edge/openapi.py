@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.doors import door_of
+from service.edge.doors import door_of
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key; /admin/* takes admin keys alone."},

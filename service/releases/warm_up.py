@@ -8,8 +8,8 @@ import time
 import numpy as np
 
 from service.constraints import ItemFilter
-from service.inference import InferenceThread
-from service.release import Release
+from service.releases.release import Release
+from service.serving.inference import InferenceThread
 
 RUNS_PER_SHAPE = 2
 """The first allocates, the second shows how long such a run takes."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from service.run_times import RunTimes
+from service.serving.run_times import RunTimes
 
 Result = TypeVar("Result")
 

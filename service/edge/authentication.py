@@ -8,9 +8,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api_keys import KeyRing
-from service.doors import door_of
+from service.edge.doors import door_of
+from service.edge.exposure import is_this_machine_alone
 from service.errors import UNAUTHENTICATED, Kind, error_response
-from service.exposure import is_this_machine_alone
 from service.request_context import RequestContext, context_of
 
 WITHOUT_KEY = "this service asks for an API key: send Authorization: Bearer KEY or X-API-Key: KEY"

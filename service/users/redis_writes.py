@@ -9,8 +9,8 @@ from typing import Any
 import redis
 from redis.asyncio.client import Pipeline
 
-from service.circuit_breaker import CircuitBreaker
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
+from service.users.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 

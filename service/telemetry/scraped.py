@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.metrics import PREFIX, Metrics
-from service.release import Release
+from service.releases.release import Release
+from service.telemetry.metrics import PREFIX, Metrics
 
 if TYPE_CHECKING:
     from service.runtime import Runtime

@@ -1,6 +1,6 @@
 """The log of the process: one JSON object (or one line of text) for each record, on standard error.
 
-JSON fields: `time` (UTC), `level`, `logger`, `message`, and what a record adds, see `service.observation`.
+JSON fields: `time` (UTC), `level`, `logger`, `message`, and what a record adds, see `service.telemetry.observation`.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from service.redaction import Redaction
 from service.settings import Settings
+from service.telemetry.redaction import Redaction
 
 FIELDS = "mmgrec_fields"
 """Attribute of a record that holds its own fields: `logger.info("...", extra={FIELDS: {...}})`."""

@@ -27,7 +27,7 @@ from service.contract.event_stream import StoredEvent
 from service.contract.history_scripts import APPLY_EVENT, Duplicates, HistoryLimits, event_arguments
 from service.contract.redis_keys import event_partition
 from service.redis_connection import RedisConnection
-from service.redis_writes import RedisWrites, Script
+from service.users.redis_writes import RedisWrites, Script
 
 CHUNK = 100
 """Events of one round trip: building it takes a millisecond or two, in which nobody else is served."""

@@ -2,11 +2,11 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import Admission
-from service.batching import OverloadedError
-from service.drain import Drain
 from service.errors import DRAINING, OVERLOADED, error_response, retry_after
 from service.request_context import context_of
+from service.serving.admission import Admission
+from service.serving.batching import OverloadedError
+from service.serving.drain import Drain
 
 ALWAYS_ANSWERED = ("/health", "/livez", "/readyz", "/v2", "/metrics", "/info")
 """Who watches a service that leaves must still be told so."""

@@ -21,13 +21,13 @@ from service.contract.arms import CANARY_ARM, ArmPointer, is_in_canary
 from service.contract.blob_folder import BlobsUnreachableError
 from service.contract.redis_keys import MAIN_ARM
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
-from service.inference import InferenceThread
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
-from service.release import BrokenReleaseError, DecoderFactory, Release, load_release
-from service.release_channel import ReleaseChannel
+from service.releases.release import BrokenReleaseError, DecoderFactory, Release, load_release
+from service.releases.release_channel import ReleaseChannel
+from service.releases.warm_up import warm_up
+from service.serving.inference import InferenceThread
 from service.settings import Settings
 from service.task_end import end_task
-from service.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import INTERNAL, Kind, error_response
-from service.observation import CLIENT_GONE, Observation, users_of
 from service.request_context import CONTEXT_KEY, Ended, RequestContext, new_context
+from service.telemetry.observation import CLIENT_GONE, Observation, users_of
 
 logger = logging.getLogger(__name__)
 

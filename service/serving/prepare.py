@@ -7,9 +7,9 @@ import numpy as np
 
 from service.category_filter import CategoryFilter
 from service.constraints import ItemFilter
-from service.release import Int64Array, Release
+from service.releases.release import Int64Array, Release
 from service.schemas.recommend import CategoryConditions, RecommendRequest
-from service.user_items import UserItems
+from service.users.user_items import UserItems
 
 
 class RequestLimitError(ValueError):

@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from service.decoder import Decoded
-from service.inference import InferenceThread
-from service.release import Release
+from service.releases.release import Release
+from service.serving.inference import InferenceThread
 
 DecodeBatch = Callable[[Release, Sequence[Any], int], Sequence[Decoded]]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from service.prepare import Prepared
-from service.release import Int64Array, Release
+from service.releases.release import Int64Array, Release
 from service.schemas.recommend import Explanation
+from service.serving.prepare import Prepared
 
 MAX_SHARED_WITH = 3
 """Items of the history that an explanation names."""

@@ -10,21 +10,21 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from service.admission import Admission
-from service.batching import Answered, DeadlineError, MicroBatcher
 from service.decoder import Decoded
-from service.explain import explain
-from service.histories import Histories
-from service.inference import InferenceThread
-from service.metrics import Metrics
 from service.onnx_session import DecoderError
-from service.prepare import Prepared, choose_beam_width, item_filter, prepare
 from service.redis_connection import RedisUnavailableError
-from service.release import Release
+from service.releases.release import Release
 from service.request_context import AnswerFacts, Stage, StageClock
-from service.resolve import Pick, describe, popular, resolve
 from service.schemas.recommend import Explanation, FallbackReason, RecommendRequest, RecommendResponse
-from service.user_items import UserItems
+from service.serving.admission import Admission
+from service.serving.batching import Answered, DeadlineError, MicroBatcher
+from service.serving.explain import explain
+from service.serving.inference import InferenceThread
+from service.serving.prepare import Prepared, choose_beam_width, item_filter, prepare
+from service.serving.resolve import Pick, describe, popular, resolve
+from service.telemetry.metrics import Metrics
+from service.users.histories import Histories
+from service.users.user_items import UserItems
 
 Result = TypeVar("Result")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.doors import door_of
+from service.edge.doors import door_of
 from service.errors import Kind, error_response
 from service.request_context import context_of
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from service.api_keys import KeyRing
-from service.authentication import AuthenticationMiddleware
-from service.metrics import Metrics
-from service.middleware import RequestContextMiddleware
-from service.observation import Observation
-from service.openapi import document_the_edge
-from service.rate_limit import RateLimitMiddleware, burst_of
-from service.redaction import Redaction
-from service.scraped import RuntimeCollector
+from service.edge.authentication import AuthenticationMiddleware
+from service.edge.middleware import RequestContextMiddleware
+from service.edge.openapi import document_the_edge
+from service.edge.rate_limit import RateLimitMiddleware, burst_of
 from service.settings import Settings
-from service.tracing import make_tracing
+from service.telemetry.metrics import Metrics
+from service.telemetry.observation import Observation
+from service.telemetry.redaction import Redaction
+from service.telemetry.scraped import RuntimeCollector
+from service.telemetry.tracing import make_tracing
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.runtime import Runtime
 
 OWN_TRACES_ALONE: "TelemetryConfig" = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own telemetry would send paths, and so users, to wherever `OTEL_*` points; ours is `service.tracing`."""
+"""FastAPI's own telemetry would send paths, and so users, to wherever `OTEL_*` points; ours is `telemetry.tracing`."""
 
 
 class Edge:

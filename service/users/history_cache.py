@@ -3,7 +3,7 @@
 import sys
 from collections import OrderedDict
 
-from service.user_items import UserItems
+from service.users.user_items import UserItems
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
 _ENTRY_BYTES = 400  # entry of the dictionary, user id, tuples

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from service.decoder import Decoded
-from service.prepare import Prepared, item_filter
-from service.release import Release
+from service.releases.release import Release
 from service.schemas.items import ItemResponse
 from service.schemas.recommend import Explanation, RecommendedItem
+from service.serving.prepare import Prepared, item_filter
 
 
 class UnknownItemError(LookupError):

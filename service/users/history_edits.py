@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from service.contract.history_scripts import REPLACE, Duplicates, HistoryLimits, replace_arguments
-from service.events import now_ms
-from service.histories import Histories
 from service.redis_connection import RedisConnection, RedisUnavailableError
-from service.redis_writes import RedisWrites, Script
-from service.user_items import UserItems
+from service.users.events import now_ms
+from service.users.histories import Histories
+from service.users.redis_writes import RedisWrites, Script
+from service.users.user_items import UserItems
 
 
 class HistoryEdits:

@@ -1,7 +1,7 @@
 """Prometheus metrics of one process (`GET /metrics`); never a user or an item in a label.
 
 Counted where it is cheap: a request touches children that are kept here, for `labels()` looks them up under a lock.
-What others know already (queue, release, histories) is pulled at scrape time by `service.scraped`.
+What others know already (queue, release, histories) is pulled at scrape time by `service.telemetry.scraped`.
 """
 
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from service.coverage import Coverage
 from service.request_context import AnswerFacts, Stage
+from service.telemetry.coverage import Coverage
 
 PREFIX = "mmgrec_"
 SECONDS = tuple(15e-6 * 1.5**step for step in range(35))  # 15 µs to 14.6 s, as text-embeddings-inference has them

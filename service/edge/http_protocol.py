@@ -1,6 +1,6 @@
 """Uvicorn's fast HTTP parser with an end to the headers: by itself it collects them for as long as they come.
 
-A request whose headers come in a few pieces is refused by `service.middleware`, with a proper error; here the
+A request whose headers come in a few pieces is refused by `service.edge.middleware`, with a proper error; here the
 connection of one that never ends them is closed, long before it costs memory worth mentioning.
 """
 

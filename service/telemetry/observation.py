@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
-from service.doors import door_of
-from service.logs import FIELDS
-from service.metrics import Metrics
-from service.redaction import Redaction
+from service.edge.doors import door_of
 from service.request_context import Ended, RequestContext
-from service.tracing import Tracing
+from service.telemetry.logs import FIELDS
+from service.telemetry.metrics import Metrics
+from service.telemetry.redaction import Redaction
+from service.telemetry.tracing import Tracing
 
 logger = logging.getLogger("service.access")
 

@@ -8,7 +8,7 @@ from service.contract.arms import ArmPointer
 from service.contract.blob_folder import BlobsUnreachableError
 from service.contract.release_store import ReleaseMissingError
 from service.redis_connection import RedisConnection
-from service.release_watch import Arm, ReleaseWatch
+from service.releases.release_watch import Arm, ReleaseWatch
 
 
 class RollbackRefusedError(ValueError):

@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from service.circuit_breaker import CircuitBreaker
 from service.contract.history_scripts import DEFAULT_SEEN_CAP
 from service.contract.redis_keys import HISTORY_CAP
-from service.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
-from service.round_trips import Command, RoundTrips
-from service.user_items import UserItems
+from service.users.circuit_breaker import CircuitBreaker
+from service.users.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
+from service.users.round_trips import Command, RoundTrips
+from service.users.user_items import UserItems
 
 logger = logging.getLogger(__name__)
 

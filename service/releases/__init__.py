@@ -1,0 +1,1 @@
+"""Releases in memory: loading, trying, watching for others, administration."""

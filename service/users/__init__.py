@@ -1,0 +1,1 @@
+"""What Redis knows of users: reading, caching and changing histories, events."""
