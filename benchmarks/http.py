@@ -40,6 +40,7 @@ def measure(seed: int, num_items: int, *, quick: bool) -> dict[str, Any]:
     from benchmarks.decoding.bench import progress
     from benchmarks.decoding.catalogue import make_catalogue
     from benchmarks.decoding.graphs import PendingGraphs
+    from benchmarks.running.service_process import status_of
     from benchmarks.serving import measurements, world
 
     plan = measurements.QUICK if quick else measurements.FULL
@@ -60,7 +61,7 @@ def measure(seed: int, num_items: int, *, quick: bool) -> dict[str, Any]:
         report |= measurements.saturated(service, bare, plan)
         progress("twice as much")
         report |= measurements.overloaded(service, plan, report["saturation_per_second"], DEADLINE_SECONDS)
-        report["resident_mib"] = round(service.resident_mib(), 1)
+        report["resident_mib"] = status_of(service.process.pid)["resident_mib"]
     return report
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import redis
 
+from benchmarks.running.service_process import ServiceProcess
 from benchmarks.soaking import bars, catalogues, load, servers
 from benchmarks.soaking.disturbances import Swaps, kill_now_and_then
 from benchmarks.soaking.requests import Mix, stored_items
@@ -101,7 +102,7 @@ def measure(plan: Plan, parts: list[catalogues.Parts]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="mm", dir="/tmp") as made, servers.own_redis(Path(made)) as server:
         with redis.Redis.from_url(server.url) as client:
             releases, seen = prepare(client, parts)
-        with servers.running_service(Path(made), server.url, plan.settings) as service:
+        with servers.soaked_service(Path(made), server.url, plan.settings) as service:
             report = asyncio.run(soak(plan, service, server, Tally(server, releases, seen)))
             report["exit_code"] = service.leave()
         report["log_errors"] = errors_in(service.log)
@@ -130,7 +131,7 @@ def prepare(
     return releases, seen
 
 
-async def soak(plan: Plan, service: servers.Service, server: servers.DurableRedis, tally: Tally) -> dict[str, Any]:
+async def soak(plan: Plan, service: ServiceProcess, server: servers.DurableRedis, tally: Tally) -> dict[str, Any]:
     """Load and disturbances side by side; gives what came of it."""
     known = [*sorted(tally.item_ids), "item-of-no-release-0"]
     rate = plan.rate
@@ -155,13 +156,13 @@ async def soak(plan: Plan, service: servers.Service, server: servers.DurableRedi
     return report | {"held_before": before._asdict(), "held_after": after._asdict()}
 
 
-async def quiet(service: servers.Service) -> servers.Resources:
+async def quiet(service: ServiceProcess) -> servers.Resources:
     """What the service holds once its callers have gone: descriptors have not become fewer for a while."""
     deadline = time.monotonic() + QUIET_SECONDS
-    held, calm = service.resources(), 0
+    held, calm = servers.resources_of(service), 0
     while calm < CALM_LOOKS and time.monotonic() < deadline:
         await asyncio.sleep(1.0)
-        previous, held = held, service.resources()
+        previous, held = held, servers.resources_of(service)
         calm = calm + 1 if held.descriptors >= previous.descriptors else 0
     return held
 

@@ -11,28 +11,25 @@ need 8 GB of memory, mostly for this process and Redis. --quick: 100,000 items.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
-from urllib.error import URLError
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import redis
 from pydantic import SecretStr
 
 from benchmarks.decoding.catalogue import Catalogue, make_catalogue
 from benchmarks.decoding.graphs import PendingGraphs
 from benchmarks.decoding.subject import SETTINGS
+from benchmarks.running.made_up_release import release_arrays, write_release
+from benchmarks.running.redis_process import RedisProcess
+from benchmarks.running.service_process import cpu_seconds, running_service, status_of
 from service.contract.item_table import ItemTable
-from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY, Manifest
-from service.contract.redis_binary import find_binary
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from service.contract.trie import Trie
@@ -40,7 +37,6 @@ from service.releases.release import load_release
 from service.settings import Settings
 
 READY_BAR_SECONDS = 10.0
-WAIT_LIMIT_SECONDS = 600.0
 NUM_CATEGORIES = 200
 VERSION = "start"
 
@@ -74,18 +70,11 @@ def progress(text: str) -> None:
 
 @contextmanager
 def own_redis() -> Iterator[str]:
-    """A Redis without persistence on a socket; gives its URL."""
+    """A Redis without persistence; gives its URL."""
     with tempfile.TemporaryDirectory(prefix="mm", dir="/tmp") as folder:
-        command = [find_binary((6, 2), "this is what the service needs"), "--port", "0", "--save", ""]
-        command += ["--unixsocket", f"{folder}/redis.sock", "--dir", folder]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            url = f"unix://{folder}/redis.sock"
-            wait_for(lambda: Path(folder, "redis.sock").exists(), server)
-            yield url
-        finally:
-            server.terminate()
-            server.wait()
+        server = RedisProcess(Path(folder))
+        with server.running():
+            yield server.url
 
 
 def publish(url: str, num_items: int, seed: int) -> dict[str, Any]:
@@ -93,30 +82,14 @@ def publish(url: str, num_items: int, seed: int) -> dict[str, Any]:
     progress(f"making a catalogue of {num_items} items, and exporting the model unless it is cached")
     graphs = PendingGraphs(seed)
     catalogue = make_catalogue(num_items, seed)
-    arrays: dict[str, npt.NDArray[Any]] = {
-        DECODER_ARRAY: np.frombuffer(graphs.wait().decoder, np.uint8),
-        ITEM_VECTORS_ARRAY: catalogue.item_vectors,
-        **catalogue.trie.arrays(),
-        **item_table(catalogue, seed).arrays(),
-    }
+    decoder = np.frombuffer(graphs.wait().decoder, np.uint8)
+    arrays = release_arrays(decoder, catalogue.trie, catalogue.item_vectors, item_table(catalogue, seed))
     progress("publishing it")
     with redis.Redis.from_url(url) as client:
         store = ReleaseStore(client, RedisKeys())
         begun = time.perf_counter()
-        specs = store.write_arrays(arrays)
+        write_release(store, VERSION, arrays, SETTINGS)
         seconds = time.perf_counter() - begun
-        store.write_manifest(
-            Manifest(
-                version=VERSION,
-                created="2026-11-21T00:00:00Z",
-                parent=None,
-                dataset="random",
-                model=SETTINGS,
-                arrays=specs,
-                metrics={},
-                gate={},
-            )
-        )
         store.activate(VERSION)
     return {"bytes": sum(array.nbytes for array in arrays.values()), "seconds": round(seconds, 2)}
 
@@ -134,72 +107,16 @@ def item_table(catalogue: Catalogue, seed: int) -> ItemTable:
 
 
 def start_service(url: str) -> dict[str, Any]:
-    """Start the service, wait until it is ready, and look at its memory."""
+    """Start the service, wait until it is ready, and look at what it has used and holds."""
     progress("starting the service")
-    command = [sys.executable, "-m", "service", "--port", "0"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MMGREC_")}
-    environment["MMGREC_REDIS_URL"] = url
-    begun = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:  # and no pipe: it would be full before long, and the service stand still
-        service = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.DEVNULL)
-        return wait_until_ready(service, said, begun)
-
-
-def wait_until_ready(service: "subprocess.Popen[Any]", said: IO[str], begun: float) -> dict[str, Any]:
-    """Times and memory of a service that was started; stops it."""
-    try:
-        wait_for(lambda: b"\n" in os.pread(said.fileno(), 1000, 0), service)
-        address = os.pread(said.fileno(), 1000, 0).decode().split(" on ")[1].split()[0]
-        listens = time.perf_counter() - begun
-        wait_for(lambda: is_ready(address), service)
-        ready = time.perf_counter() - begun
+    with tempfile.TemporaryDirectory(prefix="mm") as folder, running_service(Path(folder), {"REDIS_URL": url}) as found:
+        status = status_of(found.process.pid)
         return {
-            "ready_seconds": round(ready, 2),
-            "ready_cpu_seconds": cpu_seconds(service.pid),
-            "listens_seconds": round(listens, 2),
-            "memory": memory_of(service.pid),
+            "ready_seconds": round(found.ready_seconds, 2),
+            "ready_cpu_seconds": cpu_seconds(found.process.pid),
+            "listens_seconds": round(found.listens_seconds, 2),
+            "memory": {name: round(status[name]) for name in ("resident_mib", "peak_mib") if name in status},
         }
-    finally:
-        service.terminate()
-        service.wait()
-
-
-def is_ready(address: str) -> bool:
-    """Whether the service answers requests."""
-    try:
-        with urllib.request.urlopen(f"{address}/health/ready", timeout=10) as answer:
-            return int(answer.status) == 200
-    except URLError:  # also a 503
-        return False
-
-
-def wait_for(question: Callable[[], bool], process: "subprocess.Popen[Any]") -> None:
-    """Ask again until the answer is yes."""
-    deadline = time.monotonic() + WAIT_LIMIT_SECONDS
-    while not question():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{process.args!r} ended, or took longer than {WAIT_LIMIT_SECONDS} seconds")
-        time.sleep(0.05)
-
-
-def cpu_seconds(pid: int) -> float | None:
-    """Processor time of a process, which tells more than the clock on a busy machine; None where there is no /proc."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
-        return None
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory_of(pid: int) -> dict[str, int]:
-    """Resident memory of a process in MiB, now and at most; empty where there is no /proc."""
-    status = Path(f"/proc/{pid}/status")
-    if not status.exists():
-        return {}
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return {
-        name: int(lines[key].split()[0]) // 1024 for name, key in (("resident_mib", "VmRSS"), ("peak_mib", "VmHWM"))
-    }
 
 
 def time_parts(url: str) -> dict[str, dict[str, float]]:

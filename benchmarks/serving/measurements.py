@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.serving.world import Service
+from benchmarks.running.service_process import ServiceProcess
 
 BATCHES = (8, 16, 32)
 """Of the bare decoder; the best one is what saturation is compared with."""
@@ -65,7 +65,7 @@ def bare_decoder(seed: int, num_items: int) -> Iterator[Bare]:
         process.communicate()
 
 
-def load(service: Service, kind: str, amount: float, seconds: float) -> dict[str, list[float]]:
+def load(service: ServiceProcess, kind: str, amount: float, seconds: float) -> dict[str, list[float]]:
     """Seconds of requests by status; see `benchmarks.serving.load`."""
     shown = str(int(amount)) if kind == "closed" else str(amount)
     command = [sys.executable, "-m", "benchmarks.serving.load", str(service.port), kind, shown, str(seconds)]
@@ -74,7 +74,7 @@ def load(service: Service, kind: str, amount: float, seconds: float) -> dict[str
     return found
 
 
-def one_at_a_time(service: Service, bare: Bare, plan: Plan) -> dict[str, Any]:
+def one_at_a_time(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, Any]:
     """A single caller beside the bare decoder: what HTTP, histories and answers add, in time and in CPU."""
     over, cpu, calls = [], [], list[float]()
     for _ in range(plan.turns):
@@ -94,7 +94,7 @@ def one_at_a_time(service: Service, bare: Bare, plan: Plan) -> dict[str, Any]:
     }
 
 
-def saturated(service: Service, bare: Bare, plan: Plan) -> dict[str, Any]:
+def saturated(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, Any]:
     """Answers per second of many callers beside the decoder's best batched rate on the same core."""
     shares, rates = [], []
     for _ in range(plan.turns):
@@ -106,7 +106,7 @@ def saturated(service: Service, bare: Bare, plan: Plan) -> dict[str, Any]:
     return {"saturation_share": round(median(shares), 3), "saturation_per_second": round(median(rates), 1)}
 
 
-def overloaded(service: Service, plan: Plan, per_second: float, deadline_seconds: float) -> dict[str, Any]:
+def overloaded(service: ServiceProcess, plan: Plan, per_second: float, deadline_seconds: float) -> dict[str, Any]:
     """Twice as many requests as can be answered, whether or not they are."""
     found = load(service, "open", 2 * per_second, plan.overload_seconds)
     answered, refused = found.pop("200", []), found.pop("429", [])

@@ -5,11 +5,12 @@ id, so that answers can be judged without looking anything up.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.running.made_up_release import release_arrays, write_release
 from service.contract.blobs import ChunkAddress, read_arrays
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY, Manifest, ModelSettings
@@ -76,22 +77,6 @@ def publish(store: ReleaseStore, version: str, parts: Parts) -> tuple[str, ...]:
         categories=tuple((category_of(item),) for item in ids),
         train_counts=np.arange(len(ids)),
     )
-    arrays: dict[str, npt.NDArray[Any]] = {
-        **parts.trie.arrays(),
-        **items.arrays(),
-        DECODER_ARRAY: parts.decoder,
-        ITEM_VECTORS_ARRAY: parts.item_vectors,
-    }
-    store.write_manifest(
-        Manifest(
-            version=version,
-            created="2026-01-01T00:00:00Z",
-            parent=None,
-            dataset="made up",
-            model=parts.settings,
-            arrays=store.write_arrays(arrays),
-            metrics={},
-            gate={},
-        )
-    )
+    arrays = release_arrays(parts.decoder, parts.trie, parts.item_vectors, items)
+    write_release(store, version, arrays, parts.settings)
     return ids

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import redis
 
+from benchmarks.running.service_process import ServiceProcess
 from benchmarks.soaking.catalogues import VERSIONS
-from benchmarks.soaking.servers import NAMESPACE, DurableRedis, Service
+from benchmarks.soaking.servers import NAMESPACE, DurableRedis, resources_of
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 
@@ -26,7 +27,7 @@ class Swaps:
         missed: swaps that were not seen in time.
     """
 
-    def __init__(self, service: Service, client: httpx.AsyncClient, redis_url: str) -> None:
+    def __init__(self, service: ServiceProcess, client: httpx.AsyncClient, redis_url: str) -> None:
         self.held: list[dict[str, Any]] = []
         self.missed = 0
         self._service = service
@@ -42,7 +43,7 @@ class Swaps:
             took = time.monotonic() - began
             await asyncio.sleep(max(0.0, every_seconds - took))
             if served:
-                self.held.append({"swap": number, "seconds": round(took, 2), **self._service.resources()._asdict()})
+                self.held.append({"swap": number, "seconds": round(took, 2), **resources_of(self._service)._asdict()})
             else:
                 self.missed += 1
 

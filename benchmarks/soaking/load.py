@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 
+from benchmarks.running.service_process import ServiceProcess
 from benchmarks.soaking.requests import Ask, Mix
-from benchmarks.soaking.servers import API_KEY, Service
+from benchmarks.soaking.servers import API_KEY
 from benchmarks.soaking.tally import Tally
 
 CALLERS = 8
@@ -20,7 +21,7 @@ MEAN_STAY_SECONDS = 0.02
 
 
 @asynccontextmanager
-async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def http(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service with as many connections as it takes."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     headers = {"Authorization": f"Bearer {API_KEY}"}
@@ -30,7 +31,7 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def calls_per_second(service: Service, mix: Mix, seconds: float) -> float:
+async def calls_per_second(service: ServiceProcess, mix: Mix, seconds: float) -> float:
     """What a closed loop of callers gets answered."""
     answered, end = 0, time.monotonic() + seconds
 

@@ -6,7 +6,8 @@ import pytest
 import redis
 
 from benchmarks.decoding.catalogue import make_catalogue
-from benchmarks.start import cpu_seconds, item_table, memory_of, own_redis
+from benchmarks.running.service_process import cpu_seconds, status_of
+from benchmarks.start import item_table, own_redis
 from service.contract.item_table import ItemTable
 
 
@@ -27,7 +28,7 @@ def test_a_redis_of_its_own_ends_with_the_measurement() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc on this system")  # noqa: PTH110
 def test_memory_and_processor_time_are_those_of_the_process() -> None:
-    memory = memory_of(os.getpid())
+    memory = status_of(os.getpid())
     assert 10 < memory["resident_mib"] <= memory["peak_mib"]
     before = cpu_seconds(os.getpid())
     assert before == pytest.approx(sum(os.times()[:2]), abs=0.1)
