@@ -138,8 +138,11 @@ class GraphRQVAE(nn.Module):
             self.projection.copy_(directions.flip(1)[:, : self.config.dim])
 
     def vectors(self, features: Standardised, graph: InteractionGraph | TransitionGraph) -> ItemVectors:
-        """Unit keys [N, D], and contexts [N, D] of a mean length of 1, of all members joined."""
-        each = list(self.member_vectors(features, graph))
+        """What all members say, joined: see `join`."""
+        return self.join(list(self.member_vectors(features, graph)))
+
+    def join(self, each: Sequence[ItemVectors]) -> ItemVectors:
+        """Unit keys [N, D], and contexts [N, D] of a mean length of 1, of the members' [N, member_dim]."""
         contexts = torch.cat([vectors.contexts for vectors in each], dim=1) @ self.projection
         length = contexts.norm(dim=-1).mean().clamp(min=1e-12)
         return ItemVectors(self.joined([vectors.keys for vectors in each]), contexts / length)

@@ -1,8 +1,7 @@
 """The map of the jobs: `python -m offline --help`. Flags are alike in every job."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,7 +29,7 @@ def check(data: Data) -> None:
     from offline.dataset import load_dataset
 
     dataset = load_dataset(data)
-    _print(
+    progress.result(
         {
             "dataset": dataset.name,
             "users": dataset.num_users,
@@ -50,7 +49,7 @@ def train(data: Data, run: Run, recipe: RecipeName = "standard", seed: Seed = 0)
     from offline.run_folder import RunFolder
     from offline.train import train as train_run
 
-    _print(train_run(data, RunFolder(run), recipe, seed))
+    progress.result(train_run(data, RunFolder(run), recipe, seed))
 
 
 @cli.command()
@@ -82,7 +81,7 @@ def evaluate(
     if predictions is not None:
         write_predictions(served_rankings(rankings, dataset, split), dataset, predictions)
         progress.say(f"wrote {predictions}")
-    _print(metrics)
+    progress.result(metrics)
 
 
 @cli.command()
@@ -133,7 +132,7 @@ def export(
     folder.require("generator")
     dataset = load_dataset(data, seed=folder.read_json("run.json")["recipe"]["seed"])
     require_same_dataset(folder, data)
-    _print(export_run(dataset, folder, precision))
+    progress.result(export_run(dataset, folder, precision))
 
 
 for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
@@ -159,13 +158,13 @@ def load_histories(
     keys, client = namespace_keys(namespace), connect(redis_url, home)
     limits = HistoryLimits(seen_cap=seen_cap, history_ttl_seconds=history_ttl, seen_ttl_seconds=seen_ttl)
     with named_errors(keys), job_lock(client, keys, "load-histories") as lease:
-        _print(load_all(histories, client, keys, limits, require_lock=lease.require)._asdict())
+        progress.result(load_all(histories, client, keys, limits, require_lock=lease.require)._asdict())
 
 
 @cli.command("stop-redis")
 def stop_redis(home: Home = DEFAULT_HOME) -> None:
     """Stop the private Redis of a home folder; its data stays. Prints JSON."""
-    _print({"stopped": stop_server(home)})
+    progress.result({"stopped": stop_server(home)})
 
 
 @cli.command()
@@ -197,7 +196,3 @@ def _names(only: str) -> list[str]:
     if not names:
         raise BadInputError(f"--only {only!r} names no peer; leave it out to run all, or give names: popularity,ease")
     return names
-
-
-def _print(result: dict[str, Any]) -> None:
-    typer.echo(json.dumps(result))

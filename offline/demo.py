@@ -83,7 +83,7 @@ def run_demo(
                 progress.say("The service is running; end it with Ctrl-C.")
                 _wait_for_interrupt()
     if check:
-        typer.echo(json.dumps(summary(dataset, metrics, answer, _history(dataset, user_id))))
+        progress.result(summary(dataset, metrics, answer, _history(dataset, user_id)))
 
 
 @contextmanager

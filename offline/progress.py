@@ -1,9 +1,11 @@
-"""Progress of long work: a bar where there is a terminal, plain lines where there is none."""
+"""What jobs say: progress on standard error (a bar on a terminal, else lines), their result on the other stream."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -64,3 +66,9 @@ def say(line: str) -> None:
     """One plain line on standard error; standard output belongs to a job's result."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def result(found: dict[str, Any]) -> None:
+    """What a job found: one line of JSON on standard output."""
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()

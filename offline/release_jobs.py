@@ -1,6 +1,5 @@
 """The jobs about releases: publish, releases, promote, rollback. `offline.cli` puts them on the map."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import redis
 import typer
 
+from offline import progress
 from offline.errors import BadInputError, JobError
 from offline.options import ArmName, BlobsUrl, Home, Namespace, RedisUrl, Run, SigningKeyFile
 from offline.redis_connection import Lease, connect, job_lock, named_errors, namespace_keys
@@ -53,7 +53,7 @@ def publish(
     with _store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
         if arm == CANARY_ARM:
             store.arms.main()  # before the work: a canary needs a main release beside it
-        _print({"version": publish_run(folder, store, arm=arm, share=share or 0.0, before_flip=lease.require)})
+        progress.result({"version": publish_run(folder, store, arm=arm, share=share or 0.0, before_flip=lease.require)})
 
 
 def releases(
@@ -69,7 +69,7 @@ def releases(
             for version in store.versions()
         ]
         arms = {arm: pointer._asdict() for arm, pointer in pointers.items()}
-    _print({"releases": listed, "arms": arms})
+    progress.result({"releases": listed, "arms": arms})
 
 
 def promote(
@@ -86,7 +86,7 @@ def promote(
     with _changing_pointers(redis_url, home, namespace, blobs_url) as (store, lease):
         store.verify(store.arms.canary().version)
         lease.require()
-        _print({"version": store.arms.promote() if share is None else store.arms.change_share(share)})
+        progress.result({"version": store.arms.promote() if share is None else store.arms.change_share(share)})
 
 
 def rollback(
@@ -99,7 +99,7 @@ def rollback(
 ) -> None:
     """Serve an earlier release again, or withdraw a canary: one pointer, no data is written. Prints the version."""
     with _changing_pointers(redis_url, home, namespace, blobs_url) as (store, _):
-        _print({"version": store.rollback(arm, version)})
+        progress.result({"version": store.rollback(arm, version)})
 
 
 def signing_key(file: Path | None) -> bytes | None:
@@ -177,7 +177,3 @@ def _describe(store: ReleaseStore, version: str) -> dict[str, Any]:
         "blobs": manifest.blobs,
         "signed": manifest.signature is not None,
     }
-
-
-def _print(result: dict[str, Any]) -> None:
-    typer.echo(json.dumps(result))

@@ -145,7 +145,7 @@ def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
 def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
     model = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_encoder)
     keys = torch.from_numpy(run.load_arrays("vectors")["keys"])
-    model, quantized = train_rq_vae(model, keys, item_features(dataset, recipe), recipe)
+    model, quantized = train_rq_vae(model, keys, lambda: item_features(dataset, recipe), recipe)
     rec_ids, space, report = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
     save_checkpoint(model, model.config, run.graph_rqvae)
     run.save_arrays("rec_ids", {"rec_ids": rec_ids})

@@ -146,15 +146,16 @@ def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: SetBatch 
 
 def _finish(model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: Graph) -> TrainedGraph:
     """Vectors and history state of trained members, joined."""
+    model.eval()
     with torch.no_grad():
         each = list(model.member_vectors(features, graph))
     if not all((vectors.keys.norm(dim=1) > 0).any() for vectors in each):  # a cosine hides what explodes from the loss
         raise FloatingPointError("the keys of the graph encoder are too long; lower its learning rate in the recipe")
     _align_content(model, features, each)
-    model.eval()
     with torch.no_grad():
-        model.fit_projection(torch.cat([vectors.keys for vectors in model.member_vectors(features, graph)], dim=1))
-        keys, contexts = model.vectors(features, graph)
+        each = list(model.member_vectors(features, graph))  # again, for content stands in now
+        model.fit_projection(torch.cat([vectors.keys for vectors in each], dim=1))
+        keys, contexts = model.join(each)
     contexts = borrow_contexts(keys, contexts, model.has_interactions.flatten() > 0)
     history_state = HistoryState(keys.shape[1], model.config.max_history)
     # An empty history is taken for the average one, in which every item is as frequent as it is.

@@ -1,5 +1,6 @@
 """The two stages of the Graph RQ-VAE: its graph encoder at the temperature that validation chooses, then the codes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -22,33 +23,31 @@ def train_graph(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) -
     Raises:
         FloatingPointError: the loss became NaN or infinite, or the keys too long to have a direction.
     """
-    return train_graph_encoder(dataset, features, recipe, _best_temperature(dataset, features, recipe))
-
-
-def _best_temperature(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) -> float:
-    """Each is tried on one member, which knows as well as all of them together."""
     temperatures = recipe.graph.temperatures
     if len(temperatures) == 1 or not len(dataset.valid.users):
-        return temperatures[0]
+        return train_graph_encoder(dataset, features, recipe, temperatures[0])
+    # Each is tried on one member, which knows as well as all of them together.
     graph = replace(recipe.graph, members=recipe.graph.members[:1], dim=recipe.graph.member_dim)
-    qualities = {}
-    for temperature in temperatures:
-        trained = train_graph_encoder(dataset, features, replace(recipe, graph=graph), temperature)
-        qualities[temperature] = dense_quality(trained.history_state, trained.vectors, dataset)
+    alone = replace(recipe, graph=graph)
+    tried = {temperature: train_graph_encoder(dataset, features, alone, temperature) for temperature in temperatures}
+    qualities = {
+        temperature: dense_quality(trained.history_state, trained.vectors, dataset)
+        for temperature, trained in tried.items()
+    }
     best = preferred(qualities)
     progress.say(f"temperature, by validation recall@20 + ndcg@20: {described(qualities)}; taken {best:g}")
-    return best
+    return tried[best] if alone == recipe else train_graph_encoder(dataset, features, recipe, best)
 
 
 def train_rq_vae(
-    model: GraphRQVAE, keys: Tensor, features: dict[str, Tensor], recipe: Recipe
+    model: GraphRQVAE, keys: Tensor, features: Callable[[], dict[str, Tensor]], recipe: Recipe
 ) -> tuple[GraphRQVAE, Tensor]:
     """Train the residual quantizer behind a trained graph encoder.
 
     Args:
         model: as `train_graph` left it.
         keys: its unit keys [N, D].
-        features: modality to float32 [N, columns], NaN rows where missing.
+        features: gives modality to float32 [N, columns], NaN rows where missing; called where content is quantised.
         recipe: sizes and steps.
 
     Returns:
@@ -62,11 +61,13 @@ def train_rq_vae(
     return model.eval(), quantized
 
 
-def _what_is_quantized(model: GraphRQVAE, keys: Tensor, features: dict[str, Tensor], recipe: Recipe) -> Tensor:
+def _what_is_quantized(
+    model: GraphRQVAE, keys: Tensor, features: Callable[[], dict[str, Tensor]], recipe: Recipe
+) -> Tensor:
     source = recipe.rec_ids.source
     if source == "graph":
         return keys
     if source == "content":
         with torch.no_grad():
-            return model.content_keys(model.scaler(features))
+            return model.content_keys(model.scaler(features()))
     return F.normalize(torch.randn(keys.shape, generator=torch.Generator().manual_seed(recipe.seed)))

@@ -83,11 +83,12 @@ class Runtime:
         if release is not None and "redis_unreachable" not in reasons and not await self._connection.is_up():
             reasons.append("redis_unreachable")
             message = message or self._connection.cure
-        for reason, said in self._not_answering():
+        not_answering = self._not_answering()
+        for reason, said in not_answering:
             reasons.append(reason)
             message = said
         return ReadyResponse(
-            ready=release is not None and not self._not_answering(),
+            ready=release is not None and not not_answering,
             degraded=release is not None and bool(reasons),
             reasons=reasons,
             message=message,

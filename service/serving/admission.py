@@ -12,22 +12,23 @@ class Admission:
     """Counts what has been let in, and says when that is enough.
 
     Args:
-        batcher: the queue in front of the decoder.
-        deadline_seconds: time limit of a usual request.
-        wait_share: how much of it may be used up, as predicted.
+        batcher: the queue in front of the decoder; it refuses what would take longer than its `limit_seconds`.
 
     Attributes:
-        limit_seconds: how long a request may take, as predicted when it comes.
         in_flight: requests read and not yet answered; the recommender counts them. One whose body is still coming does
             not count, or idle connections could fill the queue.
         refused: requests refused since the start.
     """
 
-    def __init__(self, batcher: MicroBatcher, *, deadline_seconds: float, wait_share: float = 0.6) -> None:
+    def __init__(self, batcher: MicroBatcher) -> None:
         self._batcher = batcher
-        self.limit_seconds = deadline_seconds * wait_share
         self.in_flight = 0
         self.refused = 0
+
+    @property
+    def limit_seconds(self) -> float:
+        """How long a request may take, as predicted when it comes."""
+        return self._batcher.limit_seconds
 
     def refusal(self) -> float | None:
         """None to let a request in, else how many seconds later to come back: when the present queue will be gone."""

@@ -103,12 +103,18 @@ class MicroBatcher:
         self._decode = decode
         self._max_batch = max_batch
         self._run_seconds = deadline_seconds / RUNS_PER_DEADLINE
+        self._deadline_seconds = deadline_seconds
         self._wait_share = wait_share
         self._lock = threading.Lock()  # the event loop puts requests in and takes them back, the thread takes batches
         self._queues: dict[_Kind, OrderedDict[int, _Waiting]] = {}  # none of them empty
         self._running: _Running | None = None
         self._last_beam_width = 0
         self._at_work = False  # the thread is in, or will soon come to, `_work`
+
+    @property
+    def limit_seconds(self) -> float:
+        """How long a usual request may take, as predicted when it comes."""
+        return self._deadline_seconds * self._wait_share
 
     @property
     def queue_length(self) -> int:

@@ -77,7 +77,7 @@ class Recommender:
         self._max_n = max_n
         self._deadline_seconds = deadline_seconds
         self.batcher = MicroBatcher(inference, self._decode, max_batch=max_batch, deadline_seconds=deadline_seconds)
-        self.admission = Admission(self.batcher, deadline_seconds=deadline_seconds)
+        self.admission = Admission(self.batcher)
 
     def check(self, request: RecommendRequest, release: Release) -> int:
         """Hold a request against the limits of service and release, and choose its beam width.

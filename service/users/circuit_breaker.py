@@ -2,6 +2,10 @@
 
 import time
 
+from service.redis_connection import is_timeout
+
+PAUSE_SECONDS = 1.0
+
 
 class CircuitBreaker:
     """Refuses for a while after a timeout, then lets one caller try while the others are still refused.
@@ -13,7 +17,7 @@ class CircuitBreaker:
         pause_seconds: how long one timeout keeps callers away, and how often one of them tries.
     """
 
-    def __init__(self, pause_seconds: float) -> None:
+    def __init__(self, pause_seconds: float = PAUSE_SECONDS) -> None:
         self._pause_seconds = pause_seconds
         self._again_at: float | None = None  # time.monotonic(); None while all is well
 
@@ -35,6 +39,13 @@ class CircuitBreaker:
     def answered(self) -> None:
         """A call came back in time, with an answer or a refusal."""
         self._again_at = None
+
+    def failed(self, error: Exception) -> None:
+        """A call raised this; time may have run out, or Redis refused."""
+        if is_timeout(error):
+            self.timed_out()
+        else:
+            self.answered()
 
     def timed_out(self) -> None:
         """A call was given up."""

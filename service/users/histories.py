@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from service.contract.history_scripts import DEFAULT_SEEN_CAP
 from service.contract.redis_keys import HISTORY_CAP
-from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
-from service.users.circuit_breaker import CircuitBreaker
+from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
+from service.users.circuit_breaker import PAUSE_SECONDS, CircuitBreaker
 from service.users.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
 from service.users.round_trips import Command, RoundTrips
 from service.users.user_items import UserItems
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 256
 """Users of one round trip; a reply has at most this many histories and seen sets."""
-PAUSE_SECONDS = 1.0
-"""How long a read that timed out keeps others from trying."""
 _REFUSAL_LOG_SECONDS = 60.0
 
 
@@ -81,14 +79,6 @@ class Histories:
             self._reading = asyncio.create_task(self._read_waiting(), name="histories")
         return await waiting.answer
 
-    async def read_many(self, user_ids: Sequence[str]) -> list[UserItems]:
-        """Read users as `read` does, in one round trip for each `MAX_BATCH` of them.
-
-        Raises:
-            RedisUnavailableError: as in `read`, for any of them.
-        """
-        return list(await asyncio.gather(*map(self.read, user_ids)))
-
     async def _read_waiting(self) -> None:
         try:
             while self._waiting:
@@ -109,12 +99,10 @@ class Histories:
         try:
             replies = await self._fetch(users)
         except (RedisUnavailableError, *RedisFailure) as error:
-            if is_timeout(error):
-                self._breaker.timed_out()
+            self._breaker.failed(error)
+            if self._breaker.is_open:
                 batch = [*batch, *self._waiting]  # they have waited as long, and would wait again
                 self._waiting.clear()
-            else:
-                self._breaker.answered()
             self._say_once(failing=True, why=f": {type(error).__name__}: {error}")
             found, why = {}, self._connection.cure
         else:

@@ -9,15 +9,13 @@ from typing import Any
 import redis
 from redis.asyncio.client import Pipeline
 
-from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_timeout
-from service.users.circuit_breaker import CircuitBreaker
+from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
+from service.users.circuit_breaker import PAUSE_SECONDS, CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 16
 """Writes under way; the others wait, so that writes that hang leave connections for reads."""
-PAUSE_SECONDS = 1.0
-"""How long a write that timed out keeps others from trying."""
 
 
 class Script:
@@ -93,10 +91,7 @@ class RedisWrites:
                     fill(pipeline)
                     replies = list(await pipeline.execute(raise_on_error=False))
             except (RedisUnavailableError, *RedisFailure) as error:
-                if is_timeout(error):
-                    self._breaker.timed_out()
-                else:
-                    self._breaker.answered()
+                self._breaker.failed(error)
                 raise self._failure(self._connection.cure, error) from error
             self._breaker.answered()
             return replies

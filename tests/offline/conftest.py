@@ -145,11 +145,25 @@ def make_dataset() -> Callable[..., Dataset]:
     return dataset_of
 
 
+def write_dataset(folder: Path, interactions: dict[str, Any], items: dict[str, Any]) -> Path:
+    """The two files of a dataset folder, from their columns."""
+    folder.mkdir(parents=True)
+    pl.DataFrame(interactions).write_parquet(folder / "interactions.parquet")
+    pl.DataFrame(items).write_parquet(folder / "items.parquet")
+    return folder
+
+
+def item_ids_by_user(histories: Histories, dataset: Dataset) -> dict[str, list[str]]:
+    """User id -> item ids, the users that have any."""
+    named = {user: [dataset.item_ids[item] for item in histories.of(row)] for row, user in enumerate(dataset.user_ids)}
+    return {user: items for user, items in named.items() if items}
+
+
 def catalogue_of(dataset: Dataset, recipe: Recipe) -> Catalogue:
     """The stages `graph` and `rec_ids` in memory."""
     features = item_features(dataset, recipe)
     trained = train_graph(dataset, features, recipe)
-    model, quantized = train_rq_vae(trained.model, trained.vectors.keys, features, recipe)
+    model, quantized = train_rq_vae(trained.model, trained.vectors.keys, lambda: features, recipe)
     rec_ids, space, _ = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
     trie, temperature = build_trie(rec_ids, space), trained.model.config.temperature
     return Catalogue(trie, space, trained.vectors, trained.history_state, temperature)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from offline.dataset import Dataset, Histories, load_dataset
+from offline.dataset import load_dataset
+from tests.offline.conftest import item_ids_by_user, write_dataset
 
 Columns = dict[str, Any]
 
@@ -21,16 +22,7 @@ LOG: Columns = {"user_id": ["v", "u", "u"], "item_id": ["a", "b", "c"]}
 
 
 def write(folder: Path, interactions: Columns, items: Columns = ITEMS) -> Path:
-    folder.mkdir(parents=True)
-    pl.DataFrame(interactions).write_parquet(folder / "interactions.parquet")
-    pl.DataFrame(items).write_parquet(folder / "items.parquet")
-    return folder
-
-
-def lists(histories: Histories, dataset: Dataset) -> dict[str, list[str]]:
-    """User id -> item ids, the users that have any."""
-    named = {user: [dataset.item_ids[item] for item in histories.of(row)] for row, user in enumerate(dataset.user_ids)}
-    return {user: items for user, items in named.items() if items}
+    return write_dataset(folder, interactions, items)
 
 
 TIMED: Columns = {
@@ -48,7 +40,7 @@ def test_a_minimal_folder(tmp_path: Path) -> None:
     assert dataset.item_ids == ("c", "a", "b")
     assert (dataset.titles, dataset.categories, dataset.features) == (("", "", ""), ((), (), ()), {})
     assert not dataset.has_time
-    assert lists(dataset.full_history(), dataset) == {"u": ["b", "c"], "v": ["a"]}
+    assert item_ids_by_user(dataset.full_history(), dataset) == {"u": ["b", "c"], "v": ["a"]}
     assert dataset.train_counts().tolist() == [1, 1, 1]
 
 
@@ -65,12 +57,15 @@ def test_a_folder_name_is_not_a_pattern(tmp_path: Path) -> None:
 def test_time_orders_histories_and_holds_out_the_last_two(tmp_path: Path) -> None:
     dataset = load_dataset(write(tmp_path / "d", TIMED, FOUR_ITEMS))
     assert dataset.has_time
-    assert lists(dataset.targets("train"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}  # v: ties in file order
-    assert lists(dataset.targets("valid"), dataset) == {"u": ["i2"]}
-    assert lists(dataset.targets("test"), dataset) == {"u": ["i0"]}
-    assert lists(dataset.histories("valid"), dataset)["u"] == ["i1", "i3"]
-    assert lists(dataset.histories("test"), dataset)["u"] == ["i1", "i3", "i2"]
-    assert lists(dataset.full_history(), dataset)["u"] == ["i1", "i3", "i2", "i0"]
+    assert item_ids_by_user(dataset.targets("train"), dataset) == {
+        "u": ["i1", "i3"],
+        "v": ["i0", "i3"],
+    }  # v: ties in file order
+    assert item_ids_by_user(dataset.targets("valid"), dataset) == {"u": ["i2"]}
+    assert item_ids_by_user(dataset.targets("test"), dataset) == {"u": ["i0"]}
+    assert item_ids_by_user(dataset.histories("valid"), dataset)["u"] == ["i1", "i3"]
+    assert item_ids_by_user(dataset.histories("test"), dataset)["u"] == ["i1", "i3", "i2"]
+    assert item_ids_by_user(dataset.full_history(), dataset)["u"] == ["i1", "i3", "i2", "i0"]
     assert dataset.train_counts().tolist() == [1, 1, 0, 2]
 
 
@@ -79,31 +74,31 @@ def test_without_time_valid_items_are_no_history(tmp_path: Path) -> None:
     log = {**TIMED, "split": split}
     del log["timestamp"]
     dataset = load_dataset(write(tmp_path / "d", log, FOUR_ITEMS))
-    assert lists(dataset.histories("test"), dataset) == lists(dataset.histories("valid"), dataset)
-    assert lists(dataset.histories("test"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}
-    assert lists(dataset.targets("valid"), dataset) == {"u": ["i2"]}
-    assert lists(dataset.full_history(), dataset)["u"] == ["i1", "i3", "i2", "i0"]
+    assert item_ids_by_user(dataset.histories("test"), dataset) == item_ids_by_user(dataset.histories("valid"), dataset)
+    assert item_ids_by_user(dataset.histories("test"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}
+    assert item_ids_by_user(dataset.targets("valid"), dataset) == {"u": ["i2"]}
+    assert item_ids_by_user(dataset.full_history(), dataset)["u"] == ["i1", "i3", "i2", "i0"]
 
 
 def test_a_given_split_wins_over_leave_one_out(tmp_path: Path) -> None:
     log = {**TIMED, "split": ["test", "train", "train", "test", "train", "valid"]}
     dataset = load_dataset(write(tmp_path / "d", log, FOUR_ITEMS))
-    assert lists(dataset.targets("test"), dataset) == {"u": ["i2", "i0"]}
-    assert lists(dataset.histories("test"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}
+    assert item_ids_by_user(dataset.targets("test"), dataset) == {"u": ["i2", "i0"]}
+    assert item_ids_by_user(dataset.histories("test"), dataset) == {"u": ["i1", "i3"], "v": ["i0", "i3"]}
 
 
 def test_a_given_split_keeps_its_order_where_timestamps_tie(tmp_path: Path) -> None:
     log = {"user_id": ["u", "u"], "item_id": ["a", "b"], "timestamp": [5, 5], "split": ["test", "train"]}
     dataset = load_dataset(write(tmp_path / "d", log))
-    assert lists(dataset.full_history(), dataset) == {"u": ["b", "a"]}
+    assert item_ids_by_user(dataset.full_history(), dataset) == {"u": ["b", "a"]}
 
 
 def test_a_computed_split_never_asks_for_what_the_history_holds(tmp_path: Path) -> None:
     """View, cart, buy of one item is one discovery, at its first time."""
     log = {"user_id": ["u"] * 6, "item_id": ["a", "a", "b", "c", "c", "a"], "timestamp": range(6)}
     dataset = load_dataset(write(tmp_path / "d", log))
-    assert lists(dataset.full_history(), dataset) == {"u": ["a", "b", "c"]}
-    assert lists(dataset.targets("test"), dataset) == {"u": ["c"]}
+    assert item_ids_by_user(dataset.full_history(), dataset) == {"u": ["a", "b", "c"]}
+    assert item_ids_by_user(dataset.targets("test"), dataset) == {"u": ["c"]}
 
 
 def test_the_seed_moves_the_random_split_and_nothing_else(tmp_path: Path) -> None:
@@ -130,7 +125,7 @@ def test_the_seed_moves_the_random_split_and_nothing_else(tmp_path: Path) -> Non
 def test_only_the_order_of_timestamps_counts(tmp_path: Path, times: Any) -> None:
     log = {"user_id": ["u"] * 3, "item_id": ["c", "a", "b"], "timestamp": times}
     dataset = load_dataset(write(tmp_path / "d", log))
-    assert lists(dataset.full_history(), dataset) == {"u": ["a", "b", "c"]}
+    assert item_ids_by_user(dataset.full_history(), dataset) == {"u": ["a", "b", "c"]}
 
 
 @pytest.mark.parametrize(
@@ -218,10 +213,12 @@ def test_a_timed_log_equals_a_slow_reading_of_it(log: list[tuple[str, str, int]]
     long = {user: history for user, history in expected.items() if len(history) >= 3}
 
     assert dataset.user_ids == tuple(sorted(expected))
-    assert lists(dataset.full_history(), dataset) == expected
-    assert lists(dataset.targets("test"), dataset) == {user: history[-1:] for user, history in long.items()}
-    assert lists(dataset.targets("valid"), dataset) == {user: history[-2:-1] for user, history in long.items()}
-    assert lists(dataset.histories("test"), dataset) == {
+    assert item_ids_by_user(dataset.full_history(), dataset) == expected
+    assert item_ids_by_user(dataset.targets("test"), dataset) == {user: history[-1:] for user, history in long.items()}
+    assert item_ids_by_user(dataset.targets("valid"), dataset) == {
+        user: history[-2:-1] for user, history in long.items()
+    }
+    assert item_ids_by_user(dataset.histories("test"), dataset) == {
         user: history[:-1] if user in long else history for user, history in expected.items()
     }
     trained = [item for user, history in expected.items() for item in (history[:-2] if user in long else history)]

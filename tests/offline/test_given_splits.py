@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offline.dataset import Dataset, Histories, held_out_users, load_dataset, require_held_out
+from offline.dataset import held_out_users, load_dataset, require_held_out
 from offline.errors import BadInputError
-from tests.offline.conftest import dataset_of
+from tests.offline.conftest import dataset_of, item_ids_by_user, write_dataset
 
 Columns = dict[str, Any]
 
@@ -21,16 +20,7 @@ ITEMS: Columns = {"item_id": ["i0", "i1", "i2", "i3"]}
 
 
 def write(folder: Path, interactions: Columns, items: Columns = ITEMS) -> Path:
-    folder.mkdir(parents=True)
-    pl.DataFrame(interactions).write_parquet(folder / "interactions.parquet")
-    pl.DataFrame(items).write_parquet(folder / "items.parquet")
-    return folder
-
-
-def lists(histories: Histories, dataset: Dataset) -> dict[str, list[str]]:
-    """User id -> item ids, the users that have any."""
-    named = {user: [dataset.item_ids[item] for item in histories.of(row)] for row, user in enumerate(dataset.user_ids)}
-    return {user: items for user, items in named.items() if items}
+    return write_dataset(folder, interactions, items)
 
 
 def test_a_dataset_that_holds_nothing_out_cannot_be_judged_by(
@@ -75,10 +65,10 @@ def test_held_out_items_that_the_history_has_are_not_counted(
     log = {**REPEATS, "timestamp": range(10)} if has_time else REPEATS
     dataset = load_dataset(write(tmp_path / "d", log))
     assert f"warning: d: {said} are with items that stand in the user's history" in capsys.readouterr().err
-    assert lists(dataset.targets("valid"), dataset) == {"u": ["i2"]}
-    assert lists(dataset.targets("test"), dataset) == {"u": test}
+    assert item_ids_by_user(dataset.targets("valid"), dataset) == {"u": ["i2"]}
+    assert item_ids_by_user(dataset.targets("test"), dataset) == {"u": test}
     assert held_out_users(dataset, "test").tolist() == held_out_users(dataset, "valid").tolist() == [0]
-    assert lists(dataset.full_history(), dataset) == {"u": ["i0", "i1", "i2", "i3"], "v": ["i1"]}
+    assert item_ids_by_user(dataset.full_history(), dataset) == {"u": ["i0", "i1", "i2", "i3"], "v": ["i1"]}
     assert dataset.train_counts().tolist() == [1, 2, 0, 0]
 
 
@@ -107,7 +97,9 @@ def test_a_given_split_keeps_repeats(tmp_path: Path) -> None:
     log = {"user_id": ["u"] * 3, "item_id": ["i0", "i0", "i1"], "split": ["train", "train", "test"]}
     dataset = load_dataset(write(tmp_path / "d", log))
     assert dataset.train_counts().tolist() == [2, 0, 0, 0]
-    assert lists(dataset.histories("test"), dataset) == {"u": ["i0"]}  # a history holds an item once, as when served
+    assert item_ids_by_user(dataset.histories("test"), dataset) == {
+        "u": ["i0"]
+    }  # a history holds an item once, as when served
 
 
 split_logs = st.lists(
@@ -132,7 +124,7 @@ def test_a_split_log_equals_a_slow_reading_of_it(log: list[tuple[str, str, Liter
             known = split != "train" and (user, item) in trained  # without time the history is train alone
             if part == split and not known and item not in expected.get(user, []):  # a repeat counts once
                 expected.setdefault(user, []).append(item)
-        assert lists(dataset.targets(split), dataset) == expected
+        assert item_ids_by_user(dataset.targets(split), dataset) == expected
         interactions = getattr(dataset, split)
         assert (np.diff(interactions.users) >= 0).all()
         assert interactions.users.dtype == interactions.items.dtype == np.int64

@@ -92,9 +92,9 @@ def test_what_is_quantised() -> None:
     found = {}
     for source in ("graph", "content", "random"):
         changed = replace(recipe, rec_ids=replace(recipe.rec_ids, source=source))
-        model, found[source] = train_rq_vae(graph.model, keys, features(), changed)
+        model, found[source] = train_rq_vae(graph.model, keys, features, changed)
         assert torch.allclose(found[source].norm(dim=1), torch.ones(NUM_ITEMS), atol=1e-5)
-        assert torch.equal(train_rq_vae(graph.model, keys, features(), changed)[1], found[source])  # by the seed
+        assert torch.equal(train_rq_vae(graph.model, keys, features, changed)[1], found[source])  # by the seed
         assert model.quantizer.initialised
     assert torch.equal(found["graph"], keys)
     assert torch.equal(found["content"][3], found["content"][11])
@@ -109,7 +109,7 @@ def test_codes_do_not_depend_on_the_sizes_that_the_graph_encoder_was_trained_bes
     wide = replace(recipe, rec_ids=replace(recipe.rec_ids, num_levels=2, codebook_size=9))
     graph = train_graph(dataset, features(), recipe)
     beside_wide = train_graph(dataset, features(), wide)
-    one, other = (train_rq_vae(each.model, graph.vectors.keys, features(), wide)[0] for each in (graph, beside_wide))
+    one, other = (train_rq_vae(each.model, graph.vectors.keys, features, wide)[0] for each in (graph, beside_wide))
     for name in ("encoder", "quantizer", "decoder"):
         for mine, theirs in zip(getattr(one, name).parameters(), getattr(other, name).parameters(), strict=True):
             assert torch.equal(mine, theirs), name
@@ -120,7 +120,7 @@ def test_joint_quantisation_goes_on_with_the_codebooks_it_has() -> None:
     recipe = short(dataset, quantization="joint", num_quantizer_steps=0)
     graph = train_graph(dataset, features(), recipe)
     assert graph.model.quantizer.initialised
-    model, _ = train_rq_vae(graph.model, graph.vectors.keys, features(), recipe)
+    model, _ = train_rq_vae(graph.model, graph.vectors.keys, features, recipe)
     assert torch.equal(model.quantizer.codebooks, graph.model.quantizer.codebooks)
     apart = replace(recipe, graph=replace(recipe.graph, quantization="two_stage"))
     assert not train_graph(dataset, features(), apart).model.quantizer.initialised

@@ -182,10 +182,13 @@ async def test_the_wait_is_that_of_the_run_under_way_and_of_all_before(
     expected = 1 + 3 + 3 + 1 + 3  # the run, two of three, one of one, and its own, which others will fill
     assert batcher.answer_seconds() == pytest.approx(expected, abs=0.9)
     assert batcher.answer_seconds(others=3) == pytest.approx(expected + 3, abs=0.9)
-    admission = Admission(batcher, deadline_seconds=10, wait_share=0.6)
+    admission = Admission(batcher)
+    assert admission.limit_seconds == pytest.approx(6)
     refused_for = admission.refusal()
     assert refused_for == pytest.approx(expected, abs=0.9)
-    assert Admission(batcher, deadline_seconds=100, wait_share=0.6).refusal() is None
+    batcher._deadline_seconds = 100  # one that has more patience
+    assert admission.refusal() is None
+    batcher._deadline_seconds = 10
     decoding.go.set()
     await asyncio.gather(first, *others)
     assert admission.refusal() is None

@@ -14,24 +14,20 @@ from service.redis_connection import RedisConnection, RedisUnavailableError
 from service.settings import Settings
 from service.users.histories import MAX_BATCH, Histories
 from service.users.user_items import UserItems
+from tests.service.with_redis import connected
 
 Result = TypeVar("Result")
 
 
 def with_histories(settings: Settings, use: Callable[[Histories], Awaitable[Result]]) -> Result:
-    async def using() -> Result:
-        connection = RedisConnection(settings)
-        connection.open()
-        try:
-            return await use(Histories(connection))
-        finally:
-            await connection.close()
-
-    return asyncio.run(using())
+    return connected(settings, Histories, use)
 
 
 def read(settings: Settings, *users: str) -> list[UserItems]:
-    return with_histories(settings, lambda histories: histories.read_many(users))
+    async def together(histories: Histories) -> list[UserItems]:
+        return await asyncio.gather(*map(histories.read, users))
+
+    return with_histories(settings, together)
 
 
 def test_oldest_first_and_seen_beside_it(settings: Settings, client_of_redis: redis.Redis, keys: RedisKeys) -> None:

@@ -12,6 +12,7 @@ from service.redis_connection import RedisConnection, RedisUnavailableError
 from service.settings import Settings
 from service.users.histories import Histories
 from service.users.user_items import UserItems
+from tests.service.with_redis import beside_client
 
 Result = TypeVar("Result")
 
@@ -33,18 +34,7 @@ def using(
 ) -> Result:
     """Run `use` with histories, and a client of the same server that bends it."""
     timeout = options.pop("timeout", 5)
-    settings = Settings(redis_url=server.url, namespace=keys.namespace, redis_timeout_seconds=timeout)
-
-    async def running() -> Result:
-        connection = RedisConnection(settings)
-        connection.open()
-        try:
-            with redis.Redis.from_url(server.url) as client:
-                return await use(Histories(connection, **options), client)
-        finally:
-            await connection.close()
-
-    return asyncio.run(running())
+    return beside_client(server, keys, lambda connection: Histories(connection, **options), use, timeout=timeout)
 
 
 async def outcome(histories: Histories, user_id: str) -> UserItems | type[Exception]:

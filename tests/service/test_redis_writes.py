@@ -8,9 +8,9 @@ import pytest
 import redis
 
 from service.contract.redis_keys import RedisKeys
-from service.redis_connection import RedisConnection, RedisUnavailableError
-from service.settings import Settings
+from service.redis_connection import RedisUnavailableError
 from service.users.redis_writes import MOST_AT_ONCE, RedisWrites, Script
+from tests.service.with_redis import beside_client
 
 Result = TypeVar("Result")
 SCRIPT = Script("return redis.call('INCR', KEYS[1])")
@@ -20,18 +20,7 @@ def using(
     server: Any, keys: RedisKeys, use: Callable[[RedisWrites, redis.Redis], Awaitable[Result]], **options: Any
 ) -> Result:
     timeout = options.pop("timeout", 5)
-    settings = Settings(redis_url=server.url, namespace=keys.namespace, redis_timeout_seconds=timeout)
-
-    async def running() -> Result:
-        connection = RedisConnection(settings)
-        connection.open()
-        try:
-            with redis.Redis.from_url(server.url) as client:
-                return await use(RedisWrites(connection, **options), client)
-        finally:
-            await connection.close()
-
-    return asyncio.run(running())
+    return beside_client(server, keys, lambda connection: RedisWrites(connection, **options), use, timeout=timeout)
 
 
 async def write(writes: RedisWrites, key: str = "secret-key") -> list[Any]:

@@ -44,6 +44,7 @@ def test_a_message_is_enough_and_none_is_needed(
         else:
             await asyncio.to_thread(ReleaseStore(client_of_redis, keys).activate, "v2")
         await until(lambda: versions(watch) == {"main": "v2"})
+        assert watch.problems == []
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await asyncio.to_thread(watch.close)

@@ -11,20 +11,12 @@ import redis
 
 from service.contract.arm_pointers import ArmPointers, ReleaseMissingError
 from service.contract.blobs import CorruptBlobError
-from service.contract.manifest import Manifest, ModelSettings
+from service.contract.manifest import Manifest
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from service.contract.signatures import SignatureError
+from tests.service.conftest import MODEL
 
-MODEL = ModelSettings(
-    codebook_sizes=(3, 2),
-    popularity_size=4,
-    max_history=6,
-    vector_dim=2,
-    beam_widths=(10,),
-    dense_weight=1.0,
-    ordered_history=False,
-)
 Write = Callable[..., None]
 
 

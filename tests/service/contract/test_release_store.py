@@ -12,19 +12,11 @@ import redis
 
 from service.contract import blobs
 from service.contract.blobs import ArraySpec, CorruptBlobError
-from service.contract.manifest import Manifest, ModelSettings
+from service.contract.manifest import Manifest
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
+from tests.service.conftest import MODEL
 
-MODEL = ModelSettings(
-    codebook_sizes=(3, 2),
-    popularity_size=4,
-    max_history=6,
-    vector_dim=2,
-    beam_widths=(10,),
-    dense_weight=1.0,
-    ordered_history=False,
-)
 ARRAYS = {
     "trie.tokens.0": np.arange(5, dtype=np.int32),
     "trie.tokens.1": np.zeros(0, np.int32),
