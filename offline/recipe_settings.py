@@ -34,6 +34,7 @@ class GraphSettings:
         num_quantizer_steps: steps of the quantizer on frozen keys afterwards.
         embedding_dropout: how often an item goes without its free embeddings, where content is fused with them.
         history_dropout: how often an item is left out of a prefix, with time only.
+        context_smoothing: share of its nearest items' contexts in an item's own, once the members are joined.
         max_candidates: items that the softmax runs over; a larger catalogue is sampled.
         temperatures: of the cosine softmax; the first, unless validation clearly prefers another.
         quantization: "joint" trains graph and quantizer together, "two_stage" one after the other.
@@ -54,6 +55,7 @@ class GraphSettings:
     temperatures: tuple[float, ...] = (0.2,)
     embedding_dropout: float = 0.1
     history_dropout: float = 0.1
+    context_smoothing: float = 0.0
     max_candidates: int = 32768
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
     quantization: Literal["joint", "two_stage"] = "two_stage"

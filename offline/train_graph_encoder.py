@@ -25,7 +25,7 @@ RECENCY_SPEED = 10
 ALIGNMENT_LEARNING_RATE = 1e-3
 NUM_ALIGNMENT_STEPS = 300
 NUM_NEIGHBOURS = 10
-"""Items whose contexts stand in for that of an item without interactions."""
+"""Items whose contexts an item's own is smoothed with."""
 
 Graph = InteractionGraph | TransitionGraph
 
@@ -89,7 +89,7 @@ def train_graph_encoder(
             optimise(optimiser, loss, "graph encoder")
             schedule.step()
             task.advance(f"loss {loss.item() / len(drawn):.4f}")
-    return _finish(model, dataset, standardised, graph)
+    return _finish(model, dataset, standardised, graph, settings.context_smoothing)
 
 
 def _new_model(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, temperature: float) -> GraphRQVAE:
@@ -144,7 +144,9 @@ def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: SetBatch 
     return bpr_loss(states, keys, batch.targets, negatives, config.temperature)
 
 
-def _finish(model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: Graph) -> TrainedGraph:
+def _finish(
+    model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: Graph, context_smoothing: float
+) -> TrainedGraph:
     """Vectors and history state of trained members, joined."""
     model.eval()
     with torch.no_grad():
@@ -156,7 +158,7 @@ def _finish(model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: 
         each = list(model.member_vectors(features, graph))  # again, for content stands in now
         model.fit_projection(torch.cat([vectors.keys for vectors in each], dim=1))
         keys, contexts = model.join(each)
-    contexts = borrow_contexts(keys, contexts, model.has_interactions.flatten() > 0)
+    contexts = smoothed_contexts(keys, contexts, model.has_interactions.flatten() > 0, context_smoothing)
     history_state = HistoryState(keys.shape[1], model.config.max_history)
     # An empty history is taken for the average one, in which every item is as frequent as it is.
     counts = torch.from_numpy(dataset.train_counts()).float()
@@ -181,19 +183,25 @@ def _align(member: GraphEncoder, features: Standardised, keys: Tensor, has_inter
             task.advance(f"loss {loss.item():.4f}")
 
 
-def borrow_contexts(keys: Tensor, contexts: Tensor, known: Tensor) -> Tensor:
-    """Contexts [N, D] in which items that nobody has had yet take the mean of their nearest neighbours'.
+def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: float) -> Tensor:
+    """Contexts [N, D] that take a share from the mean of their nearest neighbours'; all of it where nobody had the item.
 
     Args:
-        keys: unit vectors [N, D].
+        keys: unit vectors [N, D], by which items are near.
         contexts: [N, D]; random where an item has no interactions.
-        known: bool [N], whether an item has interactions.
+        known: bool [N], whether an item has interactions; others are nobody's neighbours.
+        share: of the neighbours, for items that have interactions.
     """
-    if known.all() or not known.any():
+    shares = torch.where(known, share, 1.0)
+    rows = torch.nonzero(shares > 0).flatten()
+    known_rows = torch.nonzero(known).flatten()
+    if not len(rows) or not len(known_rows):
         return contexts
-    contexts = contexts.clone()
-    known_keys, known_contexts = keys[known], contexts[known]
-    for rows in torch.nonzero(~known).flatten().split(1024):
-        nearest = (keys[rows] @ known_keys.T).topk(min(NUM_NEIGHBOURS, len(known_keys)), dim=1).indices
-        contexts[rows] = known_contexts[nearest].mean(dim=1)
-    return contexts
+    num_neighbours = min(NUM_NEIGHBOURS, max(1, len(known_rows) - 1))
+    known_keys, smoothed = keys[known], contexts.clone()
+    for some in rows.split(1024):
+        similarity = keys[some] @ known_keys.T
+        similarity[known_rows == some.unsqueeze(1)] = -torch.inf  # nobody is their own neighbour
+        nearest = contexts[known_rows[similarity.topk(num_neighbours, dim=1).indices]].mean(dim=1)
+        smoothed[some] = contexts[some].lerp(nearest, shares[some].unsqueeze(1))
+    return smoothed

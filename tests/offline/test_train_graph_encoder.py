@@ -18,8 +18,8 @@ from offline.recipe_settings import Recipe
 from offline.recipes import tiny
 from offline.train_graph_encoder import (
     TrainedGraph,
-    borrow_contexts,
     collaborative_loss,
+    smoothed_contexts,
     train_graph_encoder,
 )
 from tests.offline.conftest import dataset_of
@@ -51,22 +51,25 @@ def trained_with(dataset: Dataset, values: dict[str, Tensor], **graph: Any) -> T
     return train_graph_encoder(dataset, values, short(dataset, **graph), 0.3)
 
 
-def slow_borrow(keys: Tensor, contexts: Tensor, known: list[bool], item: int) -> Tensor:
-    if known[item]:
+def slow_smoothed(keys: Tensor, contexts: Tensor, known: list[bool], share: float, item: int) -> Tensor:
+    others = [other for other in range(len(keys)) if known[other] and other != item]
+    if not others:
         return contexts[item]
-    others = [other for other in range(len(keys)) if known[other]]
-    nearest = sorted(others, key=lambda other: -float(keys[item] @ keys[other]))[:10]
-    return torch.stack([contexts[other] for other in nearest]).mean(0)
+    count = min(10, max(1, sum(known) - 1))
+    nearest = sorted(others, key=lambda other: -float(keys[item] @ keys[other]))[:count]
+    mean = torch.stack([contexts[other] for other in nearest]).mean(0)
+    return (1 - share) * contexts[item] + share * mean if known[item] else mean
 
 
-@pytest.mark.parametrize("num_known", [1, 4, 17, 40])
-def test_unknown_items_borrow_the_contexts_of_their_neighbours(num_known: int) -> None:
+@pytest.mark.parametrize("num_known", [0, 1, 4, 17, 50])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_contexts_are_smoothed_with_those_of_known_neighbours(num_known: int, share: float) -> None:
     torch.manual_seed(num_known)
     keys, contexts = F.normalize(torch.randn(50, 6), dim=1), torch.randn(50, 6)
     known, before = torch.randperm(50) < num_known, contexts.clone()
-    found = borrow_contexts(keys, contexts, known)
+    found = smoothed_contexts(keys, contexts, known, share)
     for item in range(50):
-        assert torch.allclose(found[item], slow_borrow(keys, contexts, known.tolist(), item), atol=1e-6)
+        assert torch.allclose(found[item], slow_smoothed(keys, contexts, known.tolist(), share, item), atol=1e-5)
     assert torch.equal(contexts, before)
 
 
@@ -74,14 +77,13 @@ def test_many_unknown_items_go_in_parts() -> None:
     """One known item: everybody has its context, the last of 2,500 too."""
     keys, contexts = torch.ones(2500, 1), torch.randn(2500, 1)
     known = torch.arange(2500) == 7
-    assert torch.equal(borrow_contexts(keys, contexts, known), contexts[7].expand(2500, -1))
+    assert torch.equal(smoothed_contexts(keys, contexts, known, 0.2), contexts[7].expand(2500, -1))
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_nobody_borrows_where_all_are_known_or_none(known: bool) -> None:
-    contexts = torch.randn(5, 3)
-    found = borrow_contexts(F.normalize(torch.randn(5, 3), dim=1), contexts, torch.full((5,), known))
-    assert torch.equal(found, contexts)
+def test_without_smoothing_known_items_keep_their_contexts() -> None:
+    contexts, known = torch.randn(5, 3), torch.tensor([True, True, True, True, False])
+    found = smoothed_contexts(F.normalize(torch.randn(5, 3), dim=1), contexts, known, 0.0)
+    assert torch.equal(found[known], contexts[known])
 
 
 @pytest.mark.parametrize("has_time", [False, True])
