@@ -184,7 +184,7 @@ def _align(member: GraphEncoder, features: Standardised, keys: Tensor, has_inter
 
 
 def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: float) -> Tensor:
-    """Contexts [N, D] that take a share from the mean of their nearest neighbours'; all of it where nobody had the item.
+    """Contexts [N, D] that take a share from their nearest neighbours' mean; all of it where nobody had the item.
 
     Args:
         keys: unit vectors [N, D], by which items are near.

@@ -104,7 +104,7 @@ def test_aligned_items_without_interactions_are_their_content(has_time: bool) ->
     assert torch.equal(keys[3], keys[11])  # they look alike
     assert torch.equal(contexts[3], contexts[11])
     known = [item not in COLD for item in range(NUM_ITEMS)]
-    assert torch.allclose(contexts[3], slow_borrow(keys, contexts, known, 3), atol=1e-6)
+    assert torch.allclose(contexts[3], slow_smoothed(keys, contexts, known, 0.0, 3), atol=1e-6)
     assert trained.model.has_interactions.flatten().bool().tolist() == known
 
 
