@@ -186,8 +186,11 @@ def _align(member: GraphEncoder, features: Standardised, keys: Tensor, has_inter
 def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: float) -> Tensor:
     """Contexts [N, D] that take a share from their nearest neighbours' mean; all of it where nobody had the item.
 
+    Near are items whose keys, column by column relative to mean and deviation, point the same way: so the directions in
+    which all keys lie, popularity above all, do not decide it. By the keys as they are, smoothing helps nobody.
+
     Args:
-        keys: unit vectors [N, D], by which items are near.
+        keys: unit vectors [N, D].
         contexts: [N, D]; random where an item has no interactions.
         known: bool [N], whether an item has interactions; others are nobody's neighbours.
         share: of the neighbours, for items that have interactions.
@@ -199,8 +202,11 @@ def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: floa
         return contexts
     num_neighbours = min(NUM_NEIGHBOURS, max(1, len(known_rows) - 1))
     known_keys, smoothed = keys[known], contexts.clone()
+    mean, deviation = known_keys.mean(0), known_keys.std(0, correction=0).clamp(min=1e-6)
+    relative = torch.nn.functional.normalize((keys - mean) / deviation, dim=1)
+    relative_known = relative[known]
     for some in rows.split(1024):
-        similarity = keys[some] @ known_keys.T
+        similarity = relative[some] @ relative_known.T
         similarity[known_rows == some.unsqueeze(1)] = -torch.inf  # nobody is their own neighbour
         nearest = contexts[known_rows[similarity.topk(num_neighbours, dim=1).indices]].mean(dim=1)
         smoothed[some] = contexts[some].lerp(nearest, shares[some].unsqueeze(1))
