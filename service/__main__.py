@@ -15,11 +15,11 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.edge.exposure import has_keys, is_this_machine_alone, refuse_open_doors
-from service.edge.http_protocol import bounded_http
+from service.edge.http_protocol import http_protocol
 from service.flags import read_flags
 from service.serving.drain import Drain
 from service.settings import Settings, SettingsError, load_settings
-from service.telemetry.logs import log_config
+from service.telemetry.logs import flush_logs, leave_out_what_no_line_tells, log_config
 
 logger = logging.getLogger("service")
 
@@ -55,12 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
+    leave_out_what_no_line_tells()
     config = uvicorn.Config(
         app,
         log_config=log_config(settings),
         access_log=False,
         server_header=False,
-        http=bounded_http(settings.max_header_bytes),
+        http=http_protocol(settings.max_header_bytes, app.state.shedding),
         timeout_graceful_shutdown=math.ceil(settings.drain_limit_seconds),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
@@ -97,6 +98,7 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
+        flush_logs()
         self.should_exit = self.should_exit or self._drain.over
         return await super().on_tick(counter)
 

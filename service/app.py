@@ -17,6 +17,7 @@ from service.runtime import VERSION, Runtime
 from service.serving.direct import DirectMiddleware
 from service.serving.drain import Drain
 from service.serving.gate import GateMiddleware
+from service.serving.shedding import Shedding
 from service.settings import Settings, load_settings
 
 
@@ -49,6 +50,9 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     )
     app.state.settings = settings
     app.state.drain = drain
+    app.state.shedding = Shedding(
+        drain, lambda: app.state.runtime.admission, edge.metrics, max_body_bytes=settings.max_body_bytes
+    )
     app.add_middleware(DirectMiddleware, routes=recommend.router.routes)  # the one added last is the outermost
     app.add_middleware(GateMiddleware, drain=drain)
     edge.surround(app)

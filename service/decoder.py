@@ -3,6 +3,7 @@
 The service and `offline evaluate` use this same class, so what is scored is what is served.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -78,7 +79,8 @@ def pad_histories(histories: Sequence[Int64Array], max_history: int) -> Int64Arr
 class BeamDecoder:
     """Trie-constrained beam search for batches of histories.
 
-    Not safe for concurrent calls: one inference thread per device owns it.
+    Not safe for concurrent calls: one inference thread per device owns it. `run_cpu_seconds` is the CPU time that it
+    has spent inside of onnxruntime.
 
     Args:
         onnx: the exported graph.
@@ -108,6 +110,7 @@ class BeamDecoder:
         buckets: Iterable[Bucket] | None = None,
     ) -> None:
         _check_vectors(item_vectors, trie, settings)
+        self.run_cpu_seconds = 0.0
         self.settings = settings
         self.num_items = trie.num_items
         self.row_to_leaf = trie.row_to_leaf()
@@ -178,7 +181,9 @@ class BeamDecoder:
         constraints = self.constraints.build(filters)
         inputs = self._request_inputs(histories, constraints, beam_width)
         self._refresh_tables()
+        before = time.thread_time()
         decoded = Decoded(*self._run(inputs))
+        self.run_cpu_seconds += time.thread_time() - before
         self._check_answers(decoded, constraints.num_legal)
         return decoded
 

@@ -4,9 +4,8 @@ import difflib
 import math
 from typing import Any, NamedTuple, get_args
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -16,10 +15,11 @@ from service.releases.release_admin import RollbackRefusedError
 from service.releases.release_watch import NotReadyError
 from service.request_context import RequestContext, context_of
 from service.schemas.errors import ErrorDetail, ErrorResponse
-from service.serving.batching import DeadlineError, OverloadedError
+from service.serving.batching import OverloadedError
 from service.serving.disconnect import ClientGoneError
 from service.serving.prepare import RequestLimitError
 from service.serving.resolve import UnknownItemError
+from service.serving.waiting import DeadlineError
 
 MAX_SHOWN_VALUE = 80
 MAX_SHOWN_PROBLEMS = 5
@@ -64,7 +64,7 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _NO_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
 
 
-def error_response(kind: Kind, message: str, context: RequestContext, headers: Any = None) -> JSONResponse:
+def error_response(kind: Kind, message: str, context: RequestContext, headers: Any = None) -> Response:
     """The answer to an error."""
     context.error_code = kind.code
     detail = ErrorDetail(
@@ -74,7 +74,8 @@ def error_response(kind: Kind, message: str, context: RequestContext, headers: A
         retryable=kind.retryable,
         request_id=context.request_id,
     )
-    return JSONResponse(ErrorResponse(error=detail).model_dump(), kind.status, headers)
+    content = ErrorResponse(error=detail).model_dump_json().encode()
+    return Response(content, kind.status, headers, media_type="application/json")
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -85,7 +86,7 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(domain_error, _on_domain)
 
 
-async def _on_domain(request: Request, error: Exception) -> JSONResponse:
+async def _on_domain(request: Request, error: Exception) -> Response:
     kind, seconds = _DOMAIN[type(error)], getattr(error, "retry_after_seconds", None)
     if isinstance(error, NotReadyError):
         kind = kind._replace(code=error.reason)
@@ -99,7 +100,7 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
-async def _on_http(request: Request, error: Exception) -> JSONResponse:
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     unlisted = (Kind(error.status_code, "invalid_request", f"http_{error.status_code}"), None)
@@ -120,7 +121,7 @@ def _methods_of(request: Request) -> list[str]:
     ]
 
 
-async def _on_validation(request: Request, error: Exception) -> JSONResponse:
+async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
     context = context_of(request.scope)

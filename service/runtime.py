@@ -4,7 +4,7 @@ import asyncio
 from importlib import metadata
 from typing import Self
 
-from service.heap import return_large_blocks
+from service.heap import look_for_cycles_less_often, return_large_blocks
 from service.redis_connection import RedisConnection
 from service.releases.release import DecoderFactory, Release
 from service.releases.release_admin import ReleaseAdmin
@@ -65,6 +65,7 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         return_large_blocks()
+        look_for_cycles_less_often()
         self._watching = asyncio.create_task(self.watch.run(), name="release-watch")
         return self
 

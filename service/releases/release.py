@@ -40,6 +40,10 @@ class Decoder(Protocol):
     def provider(self) -> str:
         """Execution provider that really runs it, such as "CPUExecutionProvider"."""
 
+    @property
+    def run_cpu_seconds(self) -> float:
+        """CPU time of its runs so far."""
+
     def decode(self, histories: Sequence[Int64Array], filters: Sequence[ItemFilter], *, beam_width: int) -> Decoded:
         """Decode a batch; see `BeamDecoder.decode`."""
 

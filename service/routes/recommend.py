@@ -37,7 +37,7 @@ async def answer(
     release = runtime.watch.snapshot(body.user_id, body.history)
     context.release = release.version
     work = runtime.recommender.recommend(body, release, request_id=context.request_id, started=context.started)
-    found = await unless_gone(request.receive, work)
+    found = await unless_gone(request.scope, request.receive, work)
     _note(found, context)
     return found.response
 
@@ -64,7 +64,7 @@ async def recommend_batch(body: BatchRequest, request: Request) -> BatchResponse
         )
         for index, (each, release) in enumerate(zip(body.requests, releases, strict=True))
     ]
-    answers = await unless_gone(request.receive, _all(work))
+    answers = await unless_gone(request.scope, request.receive, _all(work))
     for found in answers:
         _note(found, context)
     return BatchResponse(

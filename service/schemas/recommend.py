@@ -1,6 +1,7 @@
 """Bodies of `POST /recommend` and `POST /recommend/batch`."""
 
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -146,13 +147,14 @@ class Explanation(BaseModel):
     )
 
 
-class RecommendedItem(BaseModel):
-    """One item of an answer."""
+@dataclass(slots=True)
+class RecommendedItem:
+    """One item of an answer."""  # no model: ten or two hundred of them are made for every answer
 
     item_id: str
-    rank: int = Field(description="Place in the ranking, 1-based; goes on across pages.")
-    score: float | None = Field(description="What the answer is ordered by; null in a fallback.")
-    log_prob: float | None = Field(description="Log-probability of the item's Rec-ID; null in a fallback.")
+    rank: Annotated[int, Field(description="Place in the ranking, 1-based; goes on across pages.")]
+    score: Annotated[float | None, Field(description="What the answer is ordered by; null in a fallback.")]
+    log_prob: Annotated[float | None, Field(description="Log-probability of the item's Rec-ID; null in a fallback.")]
     title: str | None = None
     categories: list[str] | None = None
     explanation: Explanation | None = None

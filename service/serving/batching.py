@@ -19,11 +19,16 @@ from typing import Any, NamedTuple
 from service.decoder import Decoded
 from service.releases.release import Release
 from service.serving.inference import InferenceThread
+from service.serving.waiting import Answered, DeadlineError, Waiting, expire, fail, hand_out, on_loop
 
 DecodeBatch = Callable[[Release, Sequence[Any], int], Sequence[Decoded]]
 
 RUNS_PER_DEADLINE = 2
 """A run takes at most the deadline by this: who has just missed one waits for it and then for its own."""
+
+MOST_WAIT_SHARE = 0.85
+"""Of what is left of a request's deadline, when it comes to the queue. `wait_share`, below it, decides before anything
+is done for a request; to refuse it here, after its history was read, is a waste that only a short deadline is worth."""
 
 
 class OverloadedError(RuntimeError):
@@ -37,36 +42,11 @@ class OverloadedError(RuntimeError):
         self.retry_after_seconds = seconds
 
 
-class DeadlineError(RuntimeError):
-    """The time limit of a request has passed before it could be answered."""
-
-    def __init__(self) -> None:
-        super().__init__("the deadline has passed before an answer was found; ask again, or allow more deadline_ms")
-
-
-class Answered(NamedTuple):
-    """What came of a request, and at what price: times in seconds, and how many requests shared the run."""
-
-    decoded: Decoded
-    queue_seconds: float
-    inference_seconds: float
-    batch_size: int
-
-
 class _Kind(NamedTuple):
     """What the requests of a batch have in common."""
 
     release: Release
     beam_width: int
-
-
-class _Waiting(NamedTuple):
-    """A request in the queue; times of `time.monotonic()`."""
-
-    prepared: Any
-    since: float
-    deadline: float
-    answer: asyncio.Future[Answered]
 
 
 class _Running(NamedTuple):
@@ -85,8 +65,8 @@ class MicroBatcher:
         decode: decodes requests of one release and beam width: (release, prepared requests, beam width) to answers.
         max_batch: most requests in one run.
         deadline_seconds: time limit of a usual request; runs are kept so short that it can be met.
-        wait_share: how much of a request's time limit may be spent on waiting and its run, as predicted when it comes.
-            The rest is for what the prediction does not know.
+        wait_share: how much of a usual time limit may be spent on waiting and its run, as predicted when a request
+            comes (`limit_seconds`). The rest is for what the prediction does not know.
     """
 
     def __init__(
@@ -106,8 +86,9 @@ class MicroBatcher:
         self._deadline_seconds = deadline_seconds
         self._wait_share = wait_share
         self._lock = threading.Lock()  # the event loop puts requests in and takes them back, the thread takes batches
-        self._queues: dict[_Kind, OrderedDict[int, _Waiting]] = {}  # none of them empty
+        self._queues: dict[_Kind, OrderedDict[int, Waiting]] = {}  # none of them empty
         self._running: _Running | None = None
+        self._limits: dict[int, int] = {}
         self._last_beam_width = 0
         self._at_work = False  # the thread is in, or will soon come to, `_work`
 
@@ -134,6 +115,15 @@ class MicroBatcher:
         running = self._running
         return 0.0 if running is None else time.monotonic() - running.started
 
+    @property
+    def seconds_left(self) -> float:
+        """How long the run under way will still take, by what such runs have taken; 0 for none, or when it is late."""
+        running = self._running
+        if running is None:
+            return 0.0
+        expected = self._times.seconds(running.beam_width, running.batch_size)
+        return max(0.0, expected - (time.monotonic() - running.started))
+
     def answer_seconds(self, beam_width: int = 0, others: int = 0) -> float:
         """How long a request that came now would take to be decoded; 0 when it would not have to wait.
 
@@ -141,6 +131,8 @@ class MicroBatcher:
             beam_width: its own; 0 for the one that was decoded last.
             others: requests of that kind that will be queued before it and are not yet.
         """
+        if self._running is None and not self._queues and others <= 0:
+            return 0.0
         with self._lock:
             waiting = [(kind.beam_width, len(queue)) for kind, queue in self._queues.items()]
             running = self._running
@@ -178,8 +170,8 @@ class MicroBatcher:
             raise DeadlineError
         self._admit(beam_width, deadline - now)
         loop = asyncio.get_running_loop()
-        kind, waiting = _Kind(release, beam_width), _Waiting(prepared, now, deadline, loop.create_future())
-        timer = loop.call_later(deadline - now, _expire, waiting.answer)
+        kind, waiting = _Kind(release, beam_width), Waiting(prepared, now, deadline, loop.create_future())
+        timer = loop.call_later(deadline - now, expire, waiting.answer)
         try:
             self._enqueue(kind, waiting)
             return await waiting.answer
@@ -189,12 +181,15 @@ class MicroBatcher:
 
     def _admit(self, beam_width: int, seconds_left: float) -> None:
         """Refuse a request that would probably not keep its time limit; an idle thread takes every one."""
-        seconds, limit = self.answer_seconds(beam_width), seconds_left * self._wait_share
+        seconds, limit = self.answer_seconds(beam_width), seconds_left * MOST_WAIT_SHARE
         if seconds > limit:
             raise OverloadedError(seconds, limit)
 
     def _limit(self, beam_width: int) -> int:
-        return self._times.largest_batch(beam_width, self._max_batch, self._run_seconds)
+        limits = self._limits  # replaced by the thread when it has measured a run
+        if beam_width not in limits:
+            limits[beam_width] = self._times.largest_batch(beam_width, self._max_batch, self._run_seconds)
+        return limits[beam_width]
 
     def _seconds_of(self, beam_width: int, requests: int) -> float:
         """What it takes to decode requests of one kind."""
@@ -203,14 +198,14 @@ class MicroBatcher:
         seconds = runs * self._times.seconds(beam_width, limit)
         return seconds + (self._times.seconds(beam_width, rest) if rest else 0.0)
 
-    def _enqueue(self, kind: _Kind, waiting: _Waiting) -> None:
+    def _enqueue(self, kind: _Kind, waiting: Waiting) -> None:
         with self._lock:
             self._queues.setdefault(kind, OrderedDict())[id(waiting)] = waiting
             idle, self._at_work = not self._at_work, True
         if idle:
             self._start()
 
-    def _leave(self, kind: _Kind, waiting: _Waiting) -> None:
+    def _leave(self, kind: _Kind, waiting: Waiting) -> None:
         with self._lock:
             queue = self._queues.get(kind)
             if queue is not None and queue.pop(id(waiting), None) is not None and not queue:
@@ -237,13 +232,13 @@ class MicroBatcher:
                 with suppress(RuntimeError):  # the service ends; deadlines end the wait of who is left
                     self._start()
 
-    def _next_batch(self) -> tuple[_Kind | None, list[_Waiting]]:
+    def _next_batch(self) -> tuple[_Kind | None, list[Waiting]]:
         """The oldest request, and those behind it that can share its run; who is late leaves the queue here."""
         if not self._queues:  # all have left
             return None, []
         now = time.monotonic()
         kind = min(self._queues, key=lambda each: next(iter(self._queues[each].values())).since)
-        queue, batch, limit = self._queues[kind], list[_Waiting](), self._limit(kind.beam_width)
+        queue, batch, limit = self._queues[kind], list[Waiting](), self._limit(kind.beam_width)
         while queue and len(batch) < limit:
             _, waiting = queue.popitem(last=False)
             if now < waiting.deadline and not waiting.answer.done():
@@ -254,7 +249,7 @@ class MicroBatcher:
             self._running, self._last_beam_width = _Running(kind.beam_width, len(batch), now), kind.beam_width
         return kind, batch
 
-    def _run(self, kind: _Kind, batch: list[_Waiting]) -> None:
+    def _run(self, kind: _Kind, batch: list[Waiting]) -> None:
         started = time.monotonic()
         self._running = _Running(kind.beam_width, len(batch), started)
         try:
@@ -265,33 +260,13 @@ class MicroBatcher:
                 for each in batch:
                     self._run(kind, [each])
             else:
-                _on_loop(batch, _fail, batch[0].answer, error)
+                on_loop(batch, fail, batch[0].answer, error)
             return
         seconds, self._running = time.monotonic() - started, None
         self._times.record(kind.beam_width, len(batch), seconds)
+        self._limits = {}
         answers = [
             Answered(decoded, started - each.since, seconds, len(batch))
             for each, decoded in zip(batch, found, strict=True)
         ]
-        _on_loop(batch, _hand_out, batch, answers)
-
-
-def _on_loop(batch: list[_Waiting], function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function on the event loop that waits; one wake-up for a whole batch."""
-    with suppress(RuntimeError):  # the loop is closed, so nobody waits
-        batch[0].answer.get_loop().call_soon_threadsafe(function, *arguments)
-
-
-def _hand_out(batch: list[_Waiting], answers: list[Answered]) -> None:
-    for waiting, answered in zip(batch, answers, strict=True):
-        if not waiting.answer.done():
-            waiting.answer.set_result(answered)
-
-
-def _fail(answer: asyncio.Future[Answered], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
-
-
-def _expire(answer: asyncio.Future[Answered]) -> None:
-    _fail(answer, DeadlineError())
+        on_loop(batch, hand_out, batch, answers)

@@ -67,13 +67,15 @@ def prepare(request: RecommendRequest, stored: UserItems, release: Release) -> P
     """
     history = request.history or stored.history
     known = _rows(history, release)
-    excluded = set(request.exclude_items)
+    excluded = set(_rows(request.exclude_items, release))
     if request.exclude_seen:
-        excluded.update(stored.seen, stored.history, request.history or ())
+        excluded.update(known)
+        others = {*stored.seen, *stored.history}.difference(history)
+        excluded.update(_rows(others, release))
     candidates = None if request.candidates is None else _rows(request.candidates, release)
     return Prepared(
         history=np.array(list(dict.fromkeys(known)), np.int64),
-        excluded=np.array(_rows(excluded, release), np.int64),
+        excluded=np.array(list(excluded), np.int64),
         candidates=None if candidates is None else np.array(candidates, np.int64),
         categories=_category_filter(request.categories),
         unknown=len(history) - len(known),

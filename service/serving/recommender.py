@@ -17,16 +17,20 @@ from service.releases.release import Release
 from service.request_context import AnswerFacts, Stage, StageClock
 from service.schemas.recommend import Explanation, FallbackReason, RecommendRequest, RecommendResponse
 from service.serving.admission import Admission
-from service.serving.batching import Answered, DeadlineError, MicroBatcher
+from service.serving.batching import MicroBatcher
 from service.serving.explain import explain
 from service.serving.inference import InferenceThread
 from service.serving.prepare import Prepared, choose_beam_width, item_filter, prepare
 from service.serving.resolve import Pick, describe, popular, resolve
+from service.serving.waiting import Answered, DeadlineError
 from service.telemetry.metrics import Metrics
 from service.users.histories import Histories
 from service.users.user_items import UserItems
 
 Result = TypeVar("Result")
+
+MOST_PATIENCE_SECONDS = 0.01
+"""That the read of a history may be held back while the decoder is busy anyway."""
 
 
 class Answer(NamedTuple):
@@ -177,7 +181,9 @@ class Recommender:
         if user_id is None:
             return UserItems(), False
         try:
-            stored = await self._histories.read(user_id)
+            # Half of the wait that is certain: there is time for the round trip before the next run begins.
+            patience = min(self.batcher.seconds_left / 2, MOST_PATIENCE_SECONDS)
+            stored = await self._histories.read(user_id, patience)
             return stored, stored.stale
         except RedisUnavailableError:
             return UserItems(), True

@@ -1,6 +1,7 @@
 """The last stage of an answer: leaf positions, or the popular list, become items."""
 
 from collections.abc import Sequence
+from operator import eq
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,9 +48,11 @@ def resolve(decoded: Decoded, release: Release, n: int, offset: int = 0) -> list
         last += 1
     end = min(last, end)
     rows = release.trie.leaf_to_row[decoded.leaves[:end]].tolist()
-    picks = list(map(Pick, rows, scores[:end].tolist(), decoded.log_prob[:end].tolist()))
-    item_ids = release.items.item_ids
-    picks.sort(key=lambda pick: (-(pick.score or 0.0), item_ids[pick.row]))
+    best = scores[:end].tolist()
+    picks = list(map(Pick, rows, best, decoded.log_prob[:end].tolist()))
+    if any(map(eq, best, best[1:])):
+        item_ids = release.items.item_ids
+        picks.sort(key=lambda pick: (-(pick.score or 0.0), item_ids[pick.row]))
     return picks[offset : offset + n]
 
 
@@ -83,15 +86,15 @@ def describe(
     items = release.items
     return [
         RecommendedItem(
-            item_id=items.item_ids[pick.row],
-            rank=offset + place + 1,
-            score=pick.score,
-            log_prob=pick.log_prob,
-            title=(items.titles[pick.row] or None) if include_metadata else None,
-            categories=list(items.categories[pick.row]) if include_metadata else None,
+            items.item_ids[row],
+            offset + place + 1,
+            score,
+            log_prob,
+            title=(items.titles[row] or None) if include_metadata else None,
+            categories=list(items.categories[row]) if include_metadata else None,
             explanation=None if explanations is None else explanations[place],
         )
-        for place, pick in enumerate(picks)
+        for place, (row, score, log_prob) in enumerate(picks)
     ]
 
 

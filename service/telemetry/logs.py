@@ -5,6 +5,8 @@ JSON fields: `time` (UTC), `level`, `logger`, `message`, and what a record adds,
 
 import json
 import logging
+import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +15,7 @@ from pydantic_core import to_json
 from service.settings import Settings
 from service.telemetry.redaction import Redaction
 
+MOST_LINES = 100
 FIELDS = "mmgrec_fields"
 """Attribute of a record that holds its own fields: `logger.info("...", extra={FIELDS: {...}})`."""
 
@@ -66,6 +69,45 @@ class LineFormatter(logging.Formatter):
         return f"{text}.{int((created - second) * 1000):03d}Z"
 
 
+class GatheringHandler(logging.Handler):
+    """Writes lines to standard error together: for each of its own, the system and the other threads cost more than it.
+
+    A warning is written at once, with what came before it; other lines when there are many, or at the next `flush`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a record."""
+        try:
+            self._lines.append(self.format(record))
+            if record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES:
+                self.flush()
+        except Exception:  # noqa: BLE001 - logging's own rule: what fails here must not fail its caller
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                sys.stderr.write("\n".join(lines) + "\n")
+                sys.stderr.flush()
+
+
+def flush_logs() -> None:
+    """Write what waits in the handlers; called several times a second."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+def leave_out_what_no_line_tells() -> None:
+    """Thread and process of a record: to look them up costs more than the line itself."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 def log_config(settings: Settings) -> dict[str, Any]:
     """What `logging.config.dictConfig` and uvicorn take. Uvicorn's access log shows paths, hence users: it is off."""
     redaction = Redaction(settings.secrets())
@@ -75,7 +117,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "handlers": {"stderr": {"()": GatheringHandler, "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},  # libraries, and asyncio's unretrieved errors
         "loggers": {"service": {"level": level}, "uvicorn": {"level": level}, "uvicorn.access": {"level": "CRITICAL"}},
     }

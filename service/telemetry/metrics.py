@@ -67,6 +67,7 @@ class Metrics:
         self._history_length = self._histogram("history_length", "Items that were decoded from.", COUNTS)
         self._returned = self._histogram("items_returned", "Items of a recommendation.", COUNTS)
         self._request_children: dict[tuple[str, int], Counter] = {}
+        self._shed_children: dict[str, Counter] = {}
         self._route_children: dict[str, Histogram] = {}
         self._stage_children: dict[str, Histogram] = {"queue": self._queue_seconds}  # which has a metric of its own
         self._answer_children: dict[tuple[str, str], Counter] = {}
@@ -91,6 +92,16 @@ class Metrics:
         timed.observe(seconds)
         if status in SHED_STATUSES:
             self._shed.labels(error_code or "unknown").inc()
+
+    def shed(self, route: str, status: int, error_code: str) -> None:
+        """A request was refused before it was one; it is in no histogram of times."""
+        key = (route, status)
+        if key not in self._request_children:
+            self._request_children[key] = self._requests.labels(route, str(status))
+        self._request_children[key].inc()
+        if error_code not in self._shed_children:
+            self._shed_children[error_code] = self._shed.labels(error_code)
+        self._shed_children[error_code].inc()
 
     def stages(self, stages: Iterable[Stage]) -> None:
         """The parts of a request."""

@@ -104,6 +104,8 @@ class RuntimeCollector(Collector):
         provider = InfoMetricFamily(PREFIX + "execution_provider", "What really runs the decoder.")
         provider.add_metric([], {"provider": release.decoder.provider})
         yield provider
+        told = "CPU time of the inference thread inside of onnxruntime; begins anew with every release."
+        yield _counter("decoder_cpu_seconds", told, release.decoder.run_cpu_seconds)
         created = datetime.fromisoformat(release.manifest.created).timestamp()
         yield _gauge("release_created_timestamp_seconds", "When the release was made.", created)
         yield _gauge("release_age_seconds", "Since the release was made.", time.time() - created)

@@ -1,8 +1,8 @@
 """What Redis knows of a user: the history that is decoded from, and the items that `exclude_seen` leaves out.
 
-Reads share round trips: while one is under way, requests gather, and the next pipeline asks for all of them. It holds
-no transaction, for in a Redis Cluster users live on different servers. When Redis cannot be read, the last known items
-stand in, from a cache of bounded size.
+Reads share round trips: while one is under way, or while their callers would only wait for the decoder, requests
+gather, and the next pipeline asks for all of them. It holds no transaction, for in a Redis Cluster users live on
+different servers. When Redis cannot be read, the last known items stand in, from a cache of bounded size.
 """
 
 import asyncio
@@ -28,7 +28,10 @@ _REFUSAL_LOG_SECONDS = 60.0
 
 
 class _Waiting(NamedTuple):
+    """A caller, and how long others may join before Redis is asked."""
+
     user_id: str
+    patience_seconds: float
     answer: "asyncio.Future[UserItems]"
 
 
@@ -62,8 +65,12 @@ class Histories:
         self._failing = False
         self._refusal_logged_at = -_REFUSAL_LOG_SECONDS
 
-    async def read(self, user_id: str) -> UserItems:
+    async def read(self, user_id: str, patience_seconds: float = 0.0) -> UserItems:
         """Read one user; both parts are empty for a user that Redis does not know, `stale` tells of the cache.
+
+        Args:
+            user_id: whose items.
+            patience_seconds: how long the caller has nothing better to do; others may join the round trip meanwhile.
 
         Raises:
             RedisUnavailableError: Redis cannot be reached within the time limits, or a key holds another type, and the
@@ -72,7 +79,7 @@ class Histories:
         self.reads += 1
         if self._breaker.refuses():
             return self._last_known(user_id, self._connection.cure)
-        waiting = _Waiting(user_id, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(user_id, patience_seconds, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._reading is None:
             # In a task of its own, because a caller who gives up must not cut off the read that others share.
@@ -82,6 +89,8 @@ class Histories:
     async def _read_waiting(self) -> None:
         try:
             while self._waiting:
+                if (patience := self._waiting[0].patience_seconds) > 0:
+                    await asyncio.sleep(patience)
                 batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
                 batch = [each for each in batch if not each.answer.done()]  # whoever gave up meanwhile is done
                 try:

@@ -1,8 +1,11 @@
 """One connection to Redis for a reader that asks one thing after the other: half the CPU of a pool and a pipeline."""
 
+import asyncio
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+import hiredis
 import redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.connection import AbstractConnection
@@ -19,6 +22,7 @@ class RoundTrips:
         self._connection = connection
         self._client: AsyncRedis | None = None
         self._held: AbstractConnection | None = None
+        self._limit_seconds = math.inf
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """The replies, as Redis sends them; a refused command is its error.
@@ -30,27 +34,39 @@ class RoundTrips:
         held = await self._take()
         was_connected = held.is_connected
         try:
-            return await _exchange(held, commands)
+            return await self._exchange(held, commands)
         except redis.ConnectionError as error:
             if not was_connected or is_timeout(error):
                 raise
-            return await _exchange(held, commands)  # it had died with the server that was there before
+            return await self._exchange(held, commands)  # it had died with the server that was there before
 
     async def _take(self) -> AbstractConnection:
         """The connection; another one when the private server has moved."""
         client = self._connection.client
         if self._held is None or self._client is not client:
-            self._held = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-            self._client = client
+            held = self._held = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+            self._client, self._limit_seconds, held.socket_timeout = client, held.socket_timeout or math.inf, None
         return self._held
 
-
-async def _exchange(held: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-    await held.send_packed_command(held.pack_commands(commands))
-    replies: list[Any] = []
-    for _ in commands:
+    async def _exchange(self, held: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+        """One time limit for all of it, where the client's own would be one for every reply, each with its timer."""
+        connecting = 0.0 if held.is_connected else held.socket_connect_timeout or math.inf
+        limit = self._limit_seconds + connecting
         try:
-            replies.append(await held.read_response())
-        except redis.ResponseError as error:  # of this command alone: the next reply follows
-            replies.append(error)
-    return replies
+            async with asyncio.timeout(limit if limit < math.inf else None):
+                await held.send_packed_command(b"".join(_packed(each) for each in commands))
+                return [await _reply(held) for _ in commands]
+        except TimeoutError:
+            await held.disconnect(nowait=True)  # the rest of the answer may still come, and belongs to nobody
+            raise redis.TimeoutError(f"Redis has not answered within {limit:g} s") from None
+
+
+async def _reply(held: AbstractConnection) -> Any:
+    try:
+        return await held.read_response()
+    except redis.ResponseError as error:  # of this command alone: the next reply follows
+        return error
+
+
+def _packed(command: Command) -> bytes:
+    return cast(bytes, hiredis.pack_command(cast(Any, command)))

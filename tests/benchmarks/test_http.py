@@ -42,16 +42,21 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Any:
         return {"200": [0.0025] * count}
 
     monkeypatch.setattr(measurements, "load", answered)
+    monkeypatch.setattr(measurements, "cpu_outside_decode", lambda _: 0.002 * service.answers)
     return service
 
 
 def test_one_at_a_time_beside_the_bare_decoder(service: Any) -> None:
     found = measurements.one_at_a_time(service, _bare(), PLAN)
-    assert found == {"p50_ms": 2.5, "p99_ms": 2.5, "http_over_decode_ms": 0.5, "cpu_ms_outside_decode": 2.0}
+    assert found == {"p50_ms": 2.5, "p99_ms": 2.5, "http_over_decode_ms": 0.5, "cpu_ms_outside_decode_alone": 2.0}
 
 
 def test_saturation_is_a_share_of_the_best_batched_rate(service: Any) -> None:
-    assert measurements.saturated(service, _bare(), PLAN) == {"saturation_share": 0.7, "saturation_per_second": 700.0}
+    assert measurements.saturated(service, _bare(), PLAN) == {
+        "saturation_share": 0.7,
+        "saturation_per_second": 700.0,
+        "cpu_ms_outside_decode": 2.0,
+    }
 
 
 def test_goodput_counts_what_was_in_time(service: Any) -> None:

@@ -28,6 +28,7 @@ from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from service.contract.trie import Trie, build_trie
 from service.decoder import Decoded
+from service.edge.http_protocol import http_protocol
 from service.settings import Settings
 
 NUM_ITEMS = 12
@@ -41,6 +42,8 @@ MODEL = ModelSettings(
     ordered_history=True,
 )
 WAIT_LIMIT_SECONDS = 15.0
+LARGE_HEADERS = 2**20
+"""Bytes; their limit has tests of its own."""
 
 
 class FakeDecoder:
@@ -48,6 +51,7 @@ class FakeDecoder:
 
     provider = "FakeExecutionProvider"
     has_buckets = False
+    run_cpu_seconds = 0.0
 
     def __init__(
         self,
@@ -168,7 +172,8 @@ def fake_decoder() -> type[FakeDecoder]:
 
 @contextmanager
 def _running(app: FastAPI) -> Iterator[httpx.Client]:
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+    http: Any = http_protocol(LARGE_HEADERS, app.state.shedding) if hasattr(app.state, "shedding") else "auto"
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", http=http))
     with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

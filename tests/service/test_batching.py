@@ -13,9 +13,10 @@ import pytest
 from service.decoder import Decoded
 from service.releases.release import Release
 from service.serving.admission import Admission
-from service.serving.batching import DeadlineError, MicroBatcher, OverloadedError
+from service.serving.batching import MicroBatcher, OverloadedError
 from service.serving.inference import InferenceThread
 from service.serving.run_times import RunTimes
+from service.serving.waiting import DeadlineError
 
 V1, V2 = cast(Release, "v1"), cast(Release, "v2")
 pytestmark = pytest.mark.anyio

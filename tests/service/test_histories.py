@@ -38,6 +38,20 @@ def test_oldest_first_and_seen_beside_it(settings: Settings, client_of_redis: re
     assert set(anna.seen) == {"first", "elsewhere"}
 
 
+def test_callers_with_patience_let_others_join(settings: Settings) -> None:
+    async def one_after_the_other(histories: Histories) -> tuple[int, int]:
+        first = asyncio.create_task(histories.read("anna", 0.05))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(first, histories.read("ben"))
+        patient = histories.round_trips
+        hurried = asyncio.create_task(histories.read("anna"))
+        await hurried
+        await histories.read("ben")
+        return patient, histories.round_trips - patient
+
+    assert with_histories(settings, one_after_the_other) == (1, 2)
+
+
 def test_an_unknown_user_is_empty(settings: Settings) -> None:
     assert read(settings, "nobody") == [UserItems()]
 

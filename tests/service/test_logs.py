@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.contract.redis_keys import RedisKeys
 from service.settings import Settings
-from service.telemetry.logs import FIELDS, LineFormatter, log_config
+from service.telemetry.logs import FIELDS, MOST_LINES, GatheringHandler, LineFormatter, log_config
 from service.telemetry.redaction import Redaction
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
@@ -159,3 +159,20 @@ def test_the_log_of_an_outage_names_no_user(
     assert own_service.post("/recommend", json={"user_id": "anna-the-user"}).json()["degraded"] is True
     assert any("cannot be read: ResponseError" in line["message"] for line in lines.written)
     assert "anna-the-user" not in json.dumps(lines.written)
+
+
+def test_lines_are_written_together_and_warnings_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = GatheringHandler()
+
+    def tell(level: int, text: str) -> str:
+        handler.handle(logging.LogRecord("x", level, "", 0, text, None, None))
+        return capsys.readouterr().err
+
+    assert tell(logging.INFO, "one") == ""
+    assert tell(logging.WARNING, "two") == "one\ntwo\n"
+    assert tell(logging.INFO, "three") == ""
+    handler.flush()
+    assert capsys.readouterr().err == "three\n"
+    handler.flush()
+    assert capsys.readouterr().err == ""
+    assert "".join(tell(logging.INFO, str(at)) for at in range(MOST_LINES)).count("\n") == MOST_LINES

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from service.__main__ import listen
 from service.app import create_app
-from service.edge.http_protocol import TOO_LARGE, bounded_http
+from service.edge.http_protocol import TOO_LARGE, http_protocol
 from service.settings import Settings
 
 LIMIT = 32 * 1024
@@ -58,7 +58,9 @@ def test_nesting_without_end_is_no_fault(
 def address(settings: Settings, fake_decoder: Any) -> Iterator[tuple[str, int]]:
     """The service behind the protocol of `python -m service`."""
     app = create_app(settings, decoder_factory=fake_decoder)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", http=bounded_http(LIMIT)))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, lifespan="on", http=http_protocol(LIMIT, app.state.shedding))
+    )
     with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

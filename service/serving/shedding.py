@@ -1,0 +1,116 @@
+"""Refusals before there is a request: when the decoder's queue is full, as soon as the headers have been read.
+
+`service.serving.gate` refuses the same requests for the same reason, but by then each has cost half of one that is
+answered, and at twice the load that can be borne a quarter of the answers would be lost to refusing the others. So
+whoever is refused here is not asked for a key and has no line in the log: there is one a second that counts them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from service.errors import OVERLOADED, error_response, retry_after
+from service.request_context import RequestContext, new_context
+from service.serving.admission import Admission
+from service.serving.batching import OverloadedError
+from service.serving.drain import Drain
+from service.telemetry.metrics import Metrics
+
+ROUTES = {b"/recommend": "/recommend", b"/recommend/batch": "/recommend/batch"}
+SECONDS_BETWEEN_LINES = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class _Answer(NamedTuple):
+    """What every refusal says that is due to the same wait; the request's id stands between the parts of the body."""
+
+    headers: bytes
+    before_id: bytes
+    after_id: bytes
+
+
+class Shedding:
+    """Refuses, counts, and says so now and then.
+
+    Args:
+        drain: a process that is about to end refuses in its own way.
+        admission: of the running service.
+        metrics: told of every refusal.
+        max_body_bytes: a larger body is refused for its size.
+    """
+
+    def __init__(
+        self, drain: Drain, admission: Callable[[], Admission], metrics: Metrics, *, max_body_bytes: int
+    ) -> None:
+        self._drain = drain
+        self._admission = admission
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._unsaid = 0
+        self._said_at = 0.0
+
+    def refusal(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """The answer to a POST request that cannot be answered in time, from the status line on; None to go on.
+
+        Args:
+            target: of the request line.
+            headers: names in lower case, and values.
+        """
+        route = ROUTES.get(target)
+        if route is None or self._drain.draining:
+            return None
+        request_id, length = None, -1
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit():
+                length = int(value)
+            elif name == b"x-request-id":
+                request_id = value.decode("latin-1")
+        if not 0 <= length <= self._max_body_bytes:
+            return None
+        admission = self._admission()
+        seconds = admission.refusal()
+        if seconds is None:
+            return None
+        self._metrics.shed(route, OVERLOADED.status, OVERLOADED.code)
+        self._say(seconds, admission.limit_seconds)
+        return _rendered(seconds, admission.limit_seconds, new_context(request_id).request_id.encode())
+
+    def _say(self, seconds: float, limit_seconds: float) -> None:
+        self._unsaid += 1
+        now = time.monotonic()
+        if now - self._said_at >= SECONDS_BETWEEN_LINES:
+            logger.warning(
+                "%d requests refused with 429: an answer would take %.3f s, the limit is %.3f s",
+                self._unsaid,
+                seconds,
+                limit_seconds,
+            )
+            self._unsaid, self._said_at = 0, now
+
+
+def _rendered(seconds: float, limit_seconds: float, request_id: bytes) -> bytes:
+    answer = _answer(round(seconds, 2), limit_seconds)
+    length = len(answer.before_id) + len(request_id) + len(answer.after_id)
+    return b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n%s%s%s" % (
+        answer.headers,
+        length,
+        request_id,
+        answer.before_id,
+        request_id,
+        answer.after_id,
+    )
+
+
+@lru_cache(maxsize=256)
+def _answer(seconds: float, limit_seconds: float) -> _Answer:
+    """Taken from the response that the gate would send, so that both say the same."""
+    placeholder = RequestContext()
+    why = str(OverloadedError(seconds, limit_seconds))
+    response = error_response(OVERLOADED, why, placeholder, retry_after(seconds))
+    before, after = bytes(response.body).split(placeholder.request_id.encode())
+    lines = [b"HTTP/1.1 429 Too Many Requests"]
+    lines += [name + b": " + value for name, value in response.raw_headers if name != b"content-length"]
+    return _Answer(b"\r\n".join(lines) + b"\r\n", before, after)

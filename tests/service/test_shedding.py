@@ -1,0 +1,134 @@
+"""Refusals before there is a request: what is refused so, what is not, and that the connection lives on."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.serving.admission import Admission
+from service.settings import Settings
+
+Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
+SECONDS = 2.5
+BODY = b'{"history": ["item-05"], "n": 1}'
+NEXT = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+def overloaded(
+    settings: Settings, publish: Any, running: Running, wait_for: Any, fake_decoder: Any, monkeypatch: Any
+) -> Iterator[tuple[FastAPI, httpx.Client]]:
+    """A service whose decoder never has time."""
+    publish("v1")
+    app = create_app(settings.model_copy(update={"max_body_bytes": 500}), decoder_factory=fake_decoder)
+    with running(app) as client:
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+        monkeypatch.setattr(Admission, "refusal", lambda _: SECONDS)
+        yield app, client
+
+
+def exchange(client: httpx.Client, *sent: bytes) -> bytes:
+    """Everything that comes back until the service closes the connection."""
+    with closing(socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=20)) as connection:
+        for piece in sent:
+            connection.sendall(piece)
+        received = b""
+        while piece := connection.recv(65_536):
+            received += piece
+        return received
+
+
+def post(headers: bytes = b"", body: bytes = BODY, target: bytes = b"/recommend") -> bytes:
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n"
+    return head % (target, len(body), headers) + body
+
+
+def counted(client: httpx.Client) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("mmgrec_requests_shed_total{"))
+
+
+@pytest.mark.parametrize("path", ["/recommend", "/recommend/batch"])
+def test_a_refusal_says_what_the_gate_says(overloaded: tuple[FastAPI, httpx.Client], path: str) -> None:
+    _, client = overloaded
+    answers = [
+        client.post(path, content=BODY, headers={"X-Request-ID": "mine-1", **more})
+        for more in ({}, {"Connection": "close"})
+    ]
+    shed, gated = answers
+    assert shed.status_code == gated.status_code == 429
+    assert shed.json() == gated.json()
+    assert shed.json()["error"]["request_id"] == "mine-1"
+    for name in ("Retry-After", "X-Request-ID", "Content-Type", "Content-Length"):
+        assert shed.headers[name] == gated.headers[name]
+    assert "Date" in shed.headers
+    assert "X-Total-Time" not in shed.headers  # the gate's has it: so these were two different ways
+    assert "X-Total-Time" in gated.headers
+
+
+def test_requests_have_ids_of_their_own(overloaded: tuple[FastAPI, httpx.Client]) -> None:
+    _, client = overloaded
+    ids = {client.post("/recommend", content=BODY).headers["X-Request-ID"] for _ in range(3)}
+    ids.add(client.post("/recommend", content=BODY, headers={"X-Request-ID": "a b"}).headers["X-Request-ID"])
+    assert len(ids) == 4
+
+
+def test_the_connection_lives_on_and_answers_keep_their_order(overloaded: tuple[FastAPI, httpx.Client]) -> None:
+    _, client = overloaded
+    received = exchange(
+        client, post(), post(b"X-Request-ID: second\r\n")[:90], post(b"X-Request-ID: second\r\n")[90:], NEXT
+    )
+    assert received.count(b"HTTP/1.1 429") == 2
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert received.rindex(b"HTTP/1.1 429") < received.index(b"HTTP/1.1 200")
+    ahead = exchange(client, post() + post() + NEXT)  # sent before the first answer has come
+    assert (ahead.count(b"HTTP/1.1 429"), ahead.count(b"HTTP/1.1 200")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (post(body=b"x" * 501, headers=b"Connection: close\r\n"), b"429"),  # the gate comes before the body
+        (post(headers=b"Expect: 100-continue\r\nConnection: close\r\n"), b"429"),
+        (b"POST /recommend HTTP/1.0\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", b"429"),
+        (post(target=b"/no-such-route", headers=b"Connection: close\r\n"), b"404"),
+        (post(target=b"/events", headers=b"Connection: close\r\n"), b"422"),
+        (b"GET /recommend HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"405"),
+    ],
+    ids=["large", "expect", "HTTP/1.0", "no route", "not decoded", "GET"],
+)
+def test_the_unusual_goes_its_usual_way(
+    overloaded: tuple[FastAPI, httpx.Client], request_: bytes, expected: bytes
+) -> None:
+    received = exchange(overloaded[1], request_)
+    assert received.split(b" ", 2)[1] == expected
+    assert b"x-total-time" in received.lower()
+
+
+def test_refusals_are_counted_and_named_in_one_line_a_second(
+    overloaded: tuple[FastAPI, httpx.Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    app, client = overloaded
+    before = counted(client)
+    for _ in range(5):
+        client.post("/recommend", content=BODY)
+    assert counted(client) == before + 5
+    lines = [record for record in caplog.records if record.name == "service.serving.shedding"]
+    assert len(lines) == 1
+    assert "2.500 s" in lines[0].getMessage()
+    app.state.shedding._said_at = 0.0  # a second later
+    client.post("/recommend", content=BODY)
+    last = [record for record in caplog.records if record.name == "service.serving.shedding"][-1]
+    assert last.getMessage().startswith("5 requests")
+
+
+def test_a_process_that_leaves_refuses_as_one_that_leaves(overloaded: tuple[FastAPI, httpx.Client]) -> None:
+    app, client = overloaded
+    app.state.drain.begin()
+    answer = client.post("/recommend", content=BODY)
+    assert answer.headers["Connection"] == "close"
