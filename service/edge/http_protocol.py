@@ -51,7 +51,8 @@ class Http(HttpToolsProtocol):
         self._is_refused = True
         status_line, _, rest = refusal.partition(b"\r\n")
         defaults = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        self.transport.write(b"%s\r\n%s%s" % (status_line, defaults, rest))
+        self.transport.write(b"%s\r\n%s" % (status_line, defaults))
+        self.transport.write(rest)
 
     def _may_refuse(self) -> bool:
         """Whether nothing is unusual: no answer is under way on the connection, and it stays open afterwards."""

@@ -87,6 +87,7 @@ class MicroBatcher:
         self._wait_share = wait_share
         self._lock = threading.Lock()  # the event loop puts requests in and takes them back, the thread takes batches
         self._queues: dict[_Kind, OrderedDict[int, Waiting]] = {}  # none of them empty
+        self._queued = 0  # requests in all of them
         self._running: _Running | None = None
         self._limits: dict[int, int] = {}
         self._last_beam_width = 0
@@ -100,8 +101,7 @@ class MicroBatcher:
     @property
     def queue_length(self) -> int:
         """How many requests wait for a run."""
-        with self._lock:
-            return sum(len(queue) for queue in self._queues.values())
+        return self._queued
 
     @property
     def unanswered(self) -> int:
@@ -131,14 +131,17 @@ class MicroBatcher:
             beam_width: its own; 0 for the one that was decoded last.
             others: requests of that kind that will be queued before it and are not yet.
         """
-        if self._running is None and not self._queues and others <= 0:
+        others = max(0, others)
+        running = self._running
+        if running is None and not self._queued and others <= 0:
             return 0.0
         with self._lock:
             waiting = [(kind.beam_width, len(queue)) for kind, queue in self._queues.items()]
-            running = self._running
         beam_width = beam_width or self._last_beam_width
-        waiting.append((beam_width, max(0, others)))
-        wait = sum(self._seconds_of(*each) for each in waiting)
+        wait, alike = self._seconds_of(beam_width, others), others
+        for width, requests in waiting:
+            wait += self._seconds_of(width, requests)
+            alike += requests if width == beam_width else 0
         if running is not None:
             expected = self._times.seconds(running.beam_width, running.batch_size)
             # A run that is late is expected to be late by as much again, so that nobody queues behind one that hangs.
@@ -146,7 +149,6 @@ class MicroBatcher:
         if wait == 0:
             return 0.0
         # Those that come later will fill its run as those before it have filled theirs.
-        alike = sum(requests for width, requests in waiting if width == beam_width)
         return wait + self._times.seconds(beam_width, min(alike + 1, self._limit(beam_width)))
 
     async def decode(self, release: Release, prepared: Any, beam_width: int, *, deadline: float) -> Answered:
@@ -193,6 +195,8 @@ class MicroBatcher:
 
     def _seconds_of(self, beam_width: int, requests: int) -> float:
         """What it takes to decode requests of one kind."""
+        if requests == 0:
+            return 0.0
         limit = self._limit(beam_width)
         runs, rest = divmod(requests, limit)
         seconds = runs * self._times.seconds(beam_width, limit)
@@ -201,6 +205,7 @@ class MicroBatcher:
     def _enqueue(self, kind: _Kind, waiting: Waiting) -> None:
         with self._lock:
             self._queues.setdefault(kind, OrderedDict())[id(waiting)] = waiting
+            self._queued += 1
             idle, self._at_work = not self._at_work, True
         if idle:
             self._start()
@@ -208,7 +213,10 @@ class MicroBatcher:
     def _leave(self, kind: _Kind, waiting: Waiting) -> None:
         with self._lock:
             queue = self._queues.get(kind)
-            if queue is not None and queue.pop(id(waiting), None) is not None and not queue:
+            if queue is None or queue.pop(id(waiting), None) is None:
+                return  # it was taken
+            self._queued -= 1
+            if not queue:
                 del self._queues[kind]
 
     def _start(self) -> None:
@@ -241,6 +249,7 @@ class MicroBatcher:
         queue, batch, limit = self._queues[kind], list[Waiting](), self._limit(kind.beam_width)
         while queue and len(batch) < limit:
             _, waiting = queue.popitem(last=False)
+            self._queued -= 1
             if now < waiting.deadline and not waiting.answer.done():
                 batch.append(waiting)
         if not queue:

@@ -46,17 +46,23 @@ class RunTimes:
 
     def __init__(self) -> None:
         self._by_width: dict[int, _Sizes] = {}
+        self._known: dict[tuple[int, int], float] = {}  # answers since the last measurement
 
     def record(self, beam_width: int, batch: int, seconds: float) -> None:
         """Take a measurement."""
         sizes = self._by_width.get(beam_width) or _Sizes()
         sizes.record(_size_of(batch), seconds)
         self._by_width[beam_width] = sizes
+        self._known = {}  # replaced, for others may be reading
 
     def seconds(self, beam_width: int, batch: int) -> float:
         """What a run of `batch` requests will take; 0 while nothing of that beam width was measured."""
-        sizes = self._by_width.get(beam_width)
-        return 0.0 if sizes is None else sizes.estimate(_size_of(batch))
+        known = self._known
+        seconds = known.get((beam_width, batch))
+        if seconds is None:
+            sizes = self._by_width.get(beam_width)
+            seconds = known[beam_width, batch] = 0.0 if sizes is None else sizes.estimate(_size_of(batch))
+        return seconds
 
     def largest_batch(self, beam_width: int, most: int, seconds: float) -> int:
         """The largest batch up to `most` whose run takes at most `seconds`; 1 if even that takes longer."""

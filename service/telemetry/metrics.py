@@ -10,7 +10,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -19,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from service.request_context import AnswerFacts, Stage
 from service.telemetry.coverage import Coverage
+from service.telemetry.tally import Tally, TallyCollector
 
 PREFIX = "mmgrec_"
 SECONDS = tuple(15e-6 * 1.5**step for step in range(35))  # 15 µs to 14.6 s, as text-embeddings-inference has them
@@ -47,7 +47,7 @@ class Metrics:
             "requests_shed_total", "Requests refused to keep others fast, by error code.", "reason"
         )
         self._stage_seconds = self._seconds("stage_duration_seconds", "Parts of the work on a request.", "stage")
-        self._queue_seconds = self._seconds("queue_wait_seconds", "Waiting for the decoder.")
+        self._queue_seconds = self._seconds("queue_wait_seconds", "Waiting for the decoder.").of()
         self._batch_size = self._histogram("batch_size", "Requests that shared a run of the decoder.", BATCH_SIZES)
         self._padding = self._histogram(
             "batch_padding_ratio",
@@ -68,8 +68,6 @@ class Metrics:
         self._returned = self._histogram("items_returned", "Items of a recommendation.", COUNTS)
         self._request_children: dict[tuple[str, int], Counter] = {}
         self._shed_children: dict[str, Counter] = {}
-        self._route_children: dict[str, Histogram] = {}
-        self._stage_children: dict[str, Histogram] = {"queue": self._queue_seconds}  # which has a metric of its own
         self._answer_children: dict[tuple[str, str], Counter] = {}
 
     def pull_from(self, collector: Collector) -> None:
@@ -86,10 +84,7 @@ class Metrics:
         if child is None:
             child = self._request_children[route, status] = self._requests.labels(route, str(status))
         child.inc()
-        timed = self._route_children.get(route)
-        if timed is None:
-            timed = self._route_children[route] = self._request_seconds.labels(route)
-        timed.observe(seconds)
+        self._request_seconds.of(route).add(seconds)
         if status in SHED_STATUSES:
             self._shed.labels(error_code or "unknown").inc()
 
@@ -105,12 +100,9 @@ class Metrics:
 
     def stages(self, stages: Iterable[Stage]) -> None:
         """The parts of a request."""
-        children = self._stage_children
         for name, started, ended in stages:
-            child = children.get(name)
-            if child is None:
-                child = children[name] = self._stage_seconds.labels(name)
-            child.observe(ended - started)
+            tally = self._queue_seconds if name == "queue" else self._stage_seconds.of(name)
+            tally.add(ended - started)
 
     def batch(self, size: int, *, padding_ratio: float) -> None:
         """The decoder ran.
@@ -119,8 +111,8 @@ class Metrics:
             size: requests in the run.
             padding_ratio: share of the history slots that stood empty, 0 to 1.
         """
-        self._batch_size.observe(size)
-        self._padding.observe(padding_ratio)
+        self._batch_size.add(size)
+        self._padding.add(padding_ratio)
 
     def illegal_answer(self) -> None:
         """The decoder broke its promise and the answer was thrown away; must never happen."""
@@ -138,9 +130,9 @@ class Metrics:
         if answer.unknown_history_items:
             self._unknown.inc(answer.unknown_history_items)
         self._history_items.inc(answer.history_length)
-        self._beam_width.observe(answer.beam_width)
-        self._history_length.observe(answer.history_length)
-        self._returned.observe(len(answer.rows))
+        self._beam_width.add(answer.beam_width)
+        self._history_length.add(answer.history_length)
+        self._returned.add(len(answer.rows))
         self.coverage.returned(answer.release, answer.num_items, answer.rows)
 
     def _of_release(self, release: str, source: str) -> Counter:
@@ -158,8 +150,12 @@ class Metrics:
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
         return Counter(PREFIX + name, told, labels, registry=self.registry)
 
-    def _seconds(self, name: str, told: str, *labels: str) -> Histogram:
-        return Histogram(PREFIX + name, told, labels, buckets=SECONDS, registry=self.registry)
+    def _seconds(self, name: str, told: str, label: str | None = None) -> TallyCollector:
+        collector = TallyCollector(PREFIX + name, told, SECONDS, label)
+        self.registry.register(collector)
+        return collector
 
-    def _histogram(self, name: str, told: str, buckets: Iterable[float]) -> Histogram:
-        return Histogram(PREFIX + name, told, buckets=tuple(buckets), registry=self.registry)
+    def _histogram(self, name: str, told: str, buckets: Iterable[float]) -> Tally:
+        collector = TallyCollector(PREFIX + name, told, tuple(buckets))
+        self.registry.register(collector)
+        return collector.of()
