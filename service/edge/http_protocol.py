@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.edge.gathering_transport import GatheringTransport
 from service.serving.disconnect import DISCONNECT
-from service.serving.shedding import Shedding
+from service.serving.shedding import ADMITTED, Shedding
 
 TOO_LARGE = "The headers are too large."
 
@@ -44,8 +44,12 @@ class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its headers are complete; what follows is its body, and `max_body_bytes` bounds that."""
         self._in_head = False
-        refusal = self.shedding.refusal(self.url, self.headers) if self._may_refuse() else None
+        if not self._may_refuse() or not self.shedding.decides(self.url, self.headers):
+            super().on_headers_complete()
+            return
+        refusal = self.shedding.refusal(self.url, self.headers)
         if refusal is None:
+            self.scope["extensions"] = {ADMITTED: {}, **(self.scope["extensions"] or {})}
             super().on_headers_complete()
             return
         self._is_refused = True

@@ -7,6 +7,7 @@ from service.request_context import context_of
 from service.serving.admission import Admission
 from service.serving.batching import OverloadedError
 from service.serving.drain import Drain
+from service.serving.shedding import ADMITTED
 
 ALWAYS_ANSWERED = ("/health", "/livez", "/readyz", "/v2", "/metrics", "/info")
 """Who watches a service that leaves must still be told so."""
@@ -50,7 +51,7 @@ class GateMiddleware:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         admission: Admission = scope["app"].state.runtime.admission
-        seconds = admission.refusal()
+        seconds = None if ADMITTED in scope.get("extensions", {}) else admission.refusal()
         if seconds is None:
             await self._app(scope, receive, send)
             return

@@ -19,6 +19,8 @@ from service.serving.drain import Drain
 from service.telemetry.metrics import Metrics
 
 ROUTES = {b"/recommend": "/recommend", b"/recommend/batch": "/recommend/batch"}
+ADMITTED = "mmgrec.admitted"
+"""Extension of an ASGI scope whose request was let in here."""
 SECONDS_BETWEEN_LINES = 1.0
 
 logger = logging.getLogger(__name__)
@@ -52,31 +54,28 @@ class Shedding:
         self._unsaid = 0
         self._said_at = 0.0
 
-    def refusal(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        """The answer to a POST request that cannot be answered in time, from the status line on; None to go on.
+    def decides(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a POST request waits for the decoder and has nothing else to be refused for.
 
         Args:
             target: of the request line.
             headers: names in lower case, and values.
         """
-        route = ROUTES.get(target)
-        if route is None or self._drain.draining:
-            return None
-        request_id, length = None, -1
-        for name, value in headers:
-            if name == b"content-length" and value.isdigit():
-                length = int(value)
-            elif name == b"x-request-id":
-                request_id = value.decode("latin-1")
-        if not 0 <= length <= self._max_body_bytes:
-            return None
+        if target not in ROUTES or self._drain.draining:
+            return False
+        length = next((value for name, value in headers if name == b"content-length"), b"")
+        return length.isdigit() and int(length) <= self._max_body_bytes
+
+    def refusal(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """The answer to such a request if there is no time for it, from the status line on; None to let it in."""
         admission = self._admission()
         seconds = admission.refusal()
         if seconds is None:
             return None
-        self._metrics.shed(route, OVERLOADED.status, OVERLOADED.code)
+        self._metrics.shed(ROUTES[target], OVERLOADED.status, OVERLOADED.code)
         self._say(seconds, admission.limit_seconds)
-        return _rendered(seconds, admission.limit_seconds, new_context(request_id).request_id.encode())
+        given = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
+        return _rendered(seconds, admission.limit_seconds, new_context(given).request_id.encode())
 
     def _say(self, seconds: float, limit_seconds: float) -> None:
         self._unsaid += 1
