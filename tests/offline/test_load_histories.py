@@ -65,6 +65,13 @@ def test_times_are_kept_where_the_dataset_has_them(client: redis.Redis, keys: Re
     assert stored(client, keys, "user-1")[1] == {"item-2": NOW + 7}
 
 
+def test_times_of_different_lengths_are_kept_too(client: redis.Redis, keys: RedisKeys) -> None:
+    long_ago = FIRST_TIME + 3  # in 1973, of one digit less
+    load_histories(of([3, 1], [2, 4], times=[long_ago, NOW, NOW, NOW + 1]), client, keys)
+    assert stored(client, keys) == (["item-3", "item-1"], {"item-3": long_ago, "item-1": NOW})
+    assert stored(client, keys, "user-1")[1] == {"item-2": NOW, "item-4": NOW + 1}
+
+
 def test_both_caps_keep_the_newest(client: redis.Redis, keys: RedisKeys) -> None:
     number = HISTORY_CAP + 50
     limits = HistoryLimits(seen_cap=HISTORY_CAP + 20, history_ttl_seconds=100, seen_ttl_seconds=1000)
