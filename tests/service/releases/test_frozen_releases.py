@@ -15,7 +15,7 @@ from service.contract.release_store import ReleaseStore
 from service.releases.release import BrokenReleaseError, load_release
 from service.settings import Settings
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def format_of(folder: Path) -> int:

@@ -16,7 +16,7 @@ import pytest
 
 from service.serving.drain import Drain
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NUM_CALLERS = 8
 SERVE_WITH_THE_FAKE = """
 import functools, runpy, sys

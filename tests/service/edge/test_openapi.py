@@ -1,7 +1,7 @@
 """The OpenAPI document beside its snapshot, so that nobody breaks callers unawares.
 
-When a change is meant: `.venv/bin/python -m tests.service.test_openapi` writes the snapshot anew, and CHANGELOG.md says
-what callers must know. What is said in words is left out of it.
+When a change is meant: `.venv/bin/python -m tests.service.edge.test_openapi` writes the snapshot anew, and CHANGELOG.md
+says what changed.
 """
 
 import copy
@@ -56,7 +56,7 @@ def test_the_document_is_as_in_the_snapshot() -> None:
         [
             "the API is not the one that callers know. What is gone or changed may break them (and mmgrec_client).",
             *found,
-            "If it is meant: .venv/bin/python -m tests.service.test_openapi, and a line in CHANGELOG.md",
+            "If it is meant: .venv/bin/python -m tests.service.edge.test_openapi, and a line in CHANGELOG.md",
         ]
     )
 
