@@ -1,7 +1,7 @@
 """The OpenAPI document beside its snapshot, so that nobody breaks callers unawares.
 
 When a change is meant: `.venv/bin/python -m tests.service.edge.test_openapi` writes the snapshot anew, and CHANGELOG.md
-says what changed.
+says what callers must know. What is said in words is left out of it.
 """
 
 import copy
