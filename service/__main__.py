@@ -28,6 +28,10 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers keep an idle connection (60 s is usual): they must be the first to close it, or they
 send a request into a closed one."""
 
+SWITCH_SECONDS = 0.001
+"""That a thread may keep the interpreter while another one asks for it; by itself it is 5 ms, half of the time that a
+refusal may take."""
+
 
 class ListenError(OSError):
     """The address cannot be listened on; the message says what to do."""
@@ -56,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     leave_out_what_no_line_tells()
+    sys.setswitchinterval(SWITCH_SECONDS)
     config = uvicorn.Config(
         app,
         log_config=log_config(settings),

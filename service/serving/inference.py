@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from service.serving.run_times import RunTimes
@@ -13,11 +14,7 @@ from service.serving.run_times import RunTimes
 Result = TypeVar("Result")
 
 NICENESS = 5
-"""Of the thread, beside the event loop's 0: a third of its weight."""
-
-SWITCH_SECONDS = 0.001
-"""That a thread may keep the interpreter while another one asks for it; by itself it is 5 ms, half of the time that a
-refusal may take."""
+"""Of the thread, above that of the event loop: a third of its weight."""
 
 
 class InferenceThread:
@@ -59,6 +56,7 @@ def _yield_to_the_event_loop() -> None:
 
     With equal shares an overloaded event loop falls behind by seconds while the decoder keeps its half of the core.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
     if sys.platform == "linux":  # elsewhere niceness belongs to the process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        niceness = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS  # of the event loop: the main thread
+        with suppress(OSError):  # a sandbox may forbid it, and nothing but speed depends on it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, niceness))

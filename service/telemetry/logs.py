@@ -6,7 +6,7 @@ JSON fields: `time` (UTC), `level`, `logger`, `message`, and what a record adds,
 import json
 import logging
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,18 +83,19 @@ class GatheringHandler(logging.Handler):
         """Take a record."""
         try:
             self._lines.append(self.format(record))
-            if record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES:
-                self.flush()
         except Exception:  # noqa: BLE001 - logging's own rule: what fails here must not fail its caller
             self.handleError(record)
+        if record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES:
+            self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits. Where nobody takes it (a full disk, a closed pipe) it is lost, and the service goes on."""
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
             if lines:
-                sys.stderr.write("\n".join(lines) + "\n")
-                sys.stderr.flush()
+                with suppress(OSError, ValueError):
+                    sys.stderr.write("\n".join(lines) + "\n")
+                    sys.stderr.flush()
 
 
 def flush_logs() -> None:

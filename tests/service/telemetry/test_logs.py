@@ -176,3 +176,23 @@ def test_lines_are_written_together_and_warnings_at_once(capsys: pytest.CaptureF
     handler.flush()
     assert capsys.readouterr().err == ""
     assert "".join(tell(logging.INFO, str(at)) for at in range(MOST_LINES)).count("\n") == MOST_LINES
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
+def test_a_log_that_cannot_be_written_ends_nothing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        fails = True
+
+        def write(self, text: str) -> int:
+            if self.fails:
+                raise error
+            return super().write(text)
+
+    handler, full = GatheringHandler(), Full()
+    monkeypatch.setattr("sys.stderr", full)
+    for level in (logging.INFO, logging.WARNING):
+        handler.handle(logging.LogRecord("x", level, "", 0, "lost", None, None))
+    handler.flush()
+    full.fails = False
+    handler.handle(logging.LogRecord("x", logging.WARNING, "", 0, "told", None, None))
+    assert full.getvalue() == "told\n"
