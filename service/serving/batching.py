@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from service.decoder import Decoded
 from service.releases.release import Release
 from service.serving.inference import InferenceThread
+from service.serving.run_times import WorkBeside
 from service.serving.waiting import Answered, DeadlineError, Waiting, expire, fail, hand_out, on_loop
 
 DecodeBatch = Callable[[Release, Sequence[Any], int], Sequence[Decoded]]
@@ -67,6 +68,9 @@ class MicroBatcher:
         deadline_seconds: time limit of a usual request; runs are kept so short that it can be met.
         wait_share: how much of a usual time limit may be spent on waiting and its run, as predicted when a request
             comes (`limit_seconds`). The rest is for what the prediction does not know.
+
+    Attributes:
+        beside: told of what the thread does for requests outside of runs; it is part of the prediction.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class MicroBatcher:
         deadline_seconds: float = 1.0,
         wait_share: float = 0.6,
     ) -> None:
+        self.beside = WorkBeside()
         self._inference = inference
         self._times = inference.run_times
         self._decode = decode
@@ -132,22 +137,25 @@ class MicroBatcher:
             others: requests of that kind that will be queued before it and are not yet.
         """
         others = max(0, others)
-        running = self._running
-        if running is None and not self._queued and others <= 0:
+        if self._running is None and not self._queued and others == 0:
             return 0.0
-        with self._lock:
+        with self._lock:  # a batch is in one of the two, whenever this is asked
+            running = self._running
             waiting = [(kind.beam_width, len(queue)) for kind, queue in self._queues.items()]
+        before = others + self._queued
         beam_width = beam_width or self._last_beam_width
         wait, alike = self._seconds_of(beam_width, others), others
         for width, requests in waiting:
             wait += self._seconds_of(width, requests)
             alike += requests if width == beam_width else 0
         if running is not None:
+            before += running.batch_size
             expected = self._times.seconds(running.beam_width, running.batch_size)
             # A run that is late is expected to be late by as much again, so that nobody queues behind one that hangs.
             wait += abs(expected - (time.monotonic() - running.started))
-        if wait == 0:
+        if wait == 0 == self.beside.seconds:
             return 0.0
+        wait += self.beside.seconds * (before + 1)
         # Those that come later will fill its run as those before it have filled theirs.
         return wait + self._times.seconds(beam_width, min(alike + 1, self._limit(beam_width)))
 
@@ -262,20 +270,19 @@ class MicroBatcher:
         started = time.monotonic()
         self._running = _Running(kind.beam_width, len(batch), started)
         try:
-            found = self._decode(kind.release, [each.prepared for each in batch], kind.beam_width)
+            found = list(self._decode(kind.release, [each.prepared for each in batch], kind.beam_width))
+            pairs = list(zip(batch, found, strict=True))
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the request that caused it
             self._running = None
             if len(batch) > 1:
                 for each in batch:
-                    self._run(kind, [each])
+                    if time.monotonic() < each.deadline and not each.answer.done():
+                        self._run(kind, [each])
             else:
                 on_loop(batch, fail, batch[0].answer, error)
             return
         seconds, self._running = time.monotonic() - started, None
         self._times.record(kind.beam_width, len(batch), seconds)
         self._limits = {}
-        answers = [
-            Answered(decoded, started - each.since, seconds, len(batch))
-            for each, decoded in zip(batch, found, strict=True)
-        ]
+        answers = [Answered(decoded, started - each.since, seconds, len(batch)) for each, decoded in pairs]
         on_loop(batch, hand_out, batch, answers)

@@ -1,5 +1,7 @@
 """What decides, before a body is read, whether a request gets any further: draining and admission. Plain ASGI."""
 
+import re
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import DRAINING, OVERLOADED, error_response, retry_after
@@ -11,8 +13,8 @@ from service.serving.shedding import ADMITTED
 
 ALWAYS_ANSWERED = ("/health", "/livez", "/readyz", "/v2", "/metrics", "/info")
 """Who watches a service that leaves must still be told so."""
-DECODING = "/recommend"
-"""Routes below it wait for the decoder."""
+DECODING = {"POST": re.compile("/recommend"), "GET": re.compile("/items/.*/similar$")}
+"""Routes that wait for the decoder, by method."""
 REFUSED_WHEN_DRAINING = "this process is about to end: send the request again, another one will answer it"
 RETRY_DRAINED_SECONDS = 1.0
 
@@ -42,7 +44,8 @@ class GateMiddleware:
             return
         drain.in_flight += 1
         try:
-            if scope["method"] == "POST" and scope["path"].startswith(DECODING):
+            decoding = DECODING.get(scope["method"])
+            if decoding is not None and decoding.match(scope["path"]):
                 await self._admit(scope, receive, send_and_close)
             else:
                 await self._app(scope, receive, send_and_close)

@@ -113,6 +113,7 @@ class Recommender:
         try:
             return await self._answer(request, release, beam_width, request_id, started, started + limit)
         finally:
+            self.batcher.beside.request_ended()
             self.admission.in_flight -= 1
 
     async def _answer(
@@ -208,11 +209,18 @@ class Recommender:
 
     async def _on_thread(self, deadline: float, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function on the inference thread between two batches; a request that is too late leaves."""
+
+        def timed() -> tuple[Result, float]:
+            began = time.monotonic()
+            return function(*arguments), time.monotonic() - began
+
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._inference.run(function, *arguments)
+                result, seconds = await self._inference.run(timed)
         except TimeoutError:
             raise DeadlineError from None
+        self.batcher.beside.add(seconds)
+        return result
 
 
 def decode(release: Release, batch: Sequence[Prepared], beam_width: int) -> list[Decoded]:

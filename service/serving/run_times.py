@@ -3,6 +3,7 @@
 from math import inf
 
 _WEIGHT = 0.2  # of a new measurement
+_WEIGHT_BESIDE = 0.05  # the same, of one request among many of different kinds
 _MOST_GROWTH = 2.0  # a run that a stall of the machine made a hundred times as long counts as twice as long
 
 
@@ -70,6 +71,27 @@ class RunTimes:
         while batch > 1 and self.seconds(beam_width, batch) > seconds:
             batch = 1 << (_size_of(batch) - 1)  # the largest one of the size below
         return batch
+
+
+class WorkBeside:
+    """What the inference thread does for requests outside of runs: explanations, popular items within a filter.
+
+    Attributes:
+        seconds: of a request, a moving average over all of them, most of which need nothing.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Some work was done."""
+        self._since += seconds
+
+    def request_ended(self) -> None:
+        """A request was answered, with or without such work."""
+        self.seconds += _WEIGHT_BESIDE * (self._since - self.seconds)
+        self._since = 0.0
 
 
 def _size_of(batch: int) -> int:

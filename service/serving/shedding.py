@@ -72,7 +72,7 @@ class Shedding:
         seconds = admission.refusal()
         if seconds is None:
             return None
-        self._metrics.shed(ROUTES[target], OVERLOADED.status, OVERLOADED.code)
+        self._metrics.count(ROUTES[target], OVERLOADED.status, OVERLOADED.code)
         self._say(seconds, admission.limit_seconds)
         given = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
         return _rendered(seconds, admission.limit_seconds, new_context(given).request_id.encode())

@@ -24,7 +24,8 @@ PREFIX = "mmgrec_"
 SECONDS = tuple(15e-6 * 1.5**step for step in range(35))  # 15 µs to 14.6 s, as text-embeddings-inference has them
 COUNTS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-SHED_STATUSES = frozenset({429, 503, 504})
+SHED_CODES = frozenset({"queue_full", "rate_limited", "deadline_exceeded", "draining"})
+"""Errors of requests that nothing was wrong with but the load; a Redis that is away sheds nobody."""
 MOST_RELEASES = 8
 """Of older releases the counters are dropped: a process that lives for months must not keep a series for each."""
 
@@ -80,23 +81,20 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float, error_code: str | None) -> None:
         """A request has ended; `route` is the template of its path, never the path."""
+        self.count(route, status, error_code)
+        self._request_seconds.of(route).add(seconds)
+
+    def count(self, route: str, status: int, error_code: str | None) -> None:
+        """Count a request that ended so soon that its time would only hide those of the others."""
         child = self._request_children.get((route, status))
         if child is None:
             child = self._request_children[route, status] = self._requests.labels(route, str(status))
         child.inc()
-        self._request_seconds.of(route).add(seconds)
-        if status in SHED_STATUSES:
-            self._shed.labels(error_code or "unknown").inc()
-
-    def shed(self, route: str, status: int, error_code: str) -> None:
-        """A request was refused before it was one; it is in no histogram of times."""
-        key = (route, status)
-        if key not in self._request_children:
-            self._request_children[key] = self._requests.labels(route, str(status))
-        self._request_children[key].inc()
-        if error_code not in self._shed_children:
-            self._shed_children[error_code] = self._shed.labels(error_code)
-        self._shed_children[error_code].inc()
+        if error_code in SHED_CODES:
+            shed = self._shed_children.get(error_code)
+            if shed is None:
+                shed = self._shed_children[error_code] = self._shed.labels(error_code)
+            shed.inc()
 
     def stages(self, stages: Iterable[Stage]) -> None:
         """The parts of a request."""

@@ -1,7 +1,9 @@
 """The end of every request, told once to metrics, log and trace. None of them learns who the user is."""
 
 import logging
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -95,9 +97,15 @@ def route_of(scope: Mapping[str, Any]) -> str:
     """
     template = getattr(scope.get("route"), "path", None)
     if template is not None:
-        return str(template)
+        return _without_convertors(template)
     path = scope["path"]
     return path if path in FIXED_PATHS else "other"
+
+
+@lru_cache
+def _without_convertors(template: str) -> str:
+    """How a parameter is matched is our own affair: `{user_id:id}` is told as `{user_id}`."""
+    return re.sub(r"\{(\w+):\w+\}", r"{\1}", template)
 
 
 FIXED_PATHS = frozenset({"/recommend", "/recommend/batch", "/events", "/info", "/metrics"})

@@ -285,3 +285,40 @@ async def test_whatever_comes_and_goes_everybody_gets_their_own_answer(
     assert {number for number in answers if isinstance(number, int)} <= set(decoded)
     assert batcher.queue_length == 0
     assert await ask(batcher, 999) == 999
+
+
+async def test_who_has_gone_is_not_decoded_alone_when_a_batch_fails(batcher: MicroBatcher, decoding: Decoding) -> None:
+    first = await busy_with_first(batcher, decoding)
+    bad, gone, stays = (asyncio.create_task(ask(batcher, number)) for number in (-1, 7, 8))
+    while batcher.queue_length < 3:
+        await asyncio.sleep(0.001)
+    decoding.started.clear()
+    decoding.go.set()
+    decoding.go.clear()
+    await asyncio.to_thread(decoding.started.wait, 10)  # the batch of three is under way
+    gone.cancel()
+    await asyncio.sleep(0)
+    decoding.go.set()
+    assert await first == 0
+    with pytest.raises(ValueError, match="not finite"):
+        await bad
+    assert await stays == 8
+    assert [7] not in [batch for _, batch, _ in decoding.runs]
+
+
+async def test_a_wrong_number_of_answers_is_an_error_of_the_requests(inference: InferenceThread) -> None:
+    batcher = MicroBatcher(inference, lambda *_: [], max_batch=3)
+    with pytest.raises(ValueError, match="zip"):
+        await ask(batcher, 1)
+
+
+async def test_work_beside_runs_is_part_of_the_prediction(batcher: MicroBatcher, decoding: Decoding) -> None:
+    batcher.beside.add(1.0)
+    batcher.beside.request_ended()
+    each = batcher.beside.seconds
+    assert batcher.answer_seconds() == 0  # an idle thread takes everybody
+    assert batcher.answer_seconds(others=4) == pytest.approx(5 * each)
+    first = await busy_with_first(batcher, decoding)
+    assert batcher.answer_seconds(others=1) >= 3 * each
+    decoding.go.set()
+    await first

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.serving.run_times import RunTimes
+from service.serving.run_times import RunTimes, WorkBeside
 
 Measured = list[tuple[int, float]]
 measurements = st.lists(st.tuples(st.integers(1, 1024), st.floats(1e-4, 10.0)), min_size=1, max_size=40)
@@ -58,3 +58,15 @@ def test_predictions_stay_within_what_was_measured(measured: Measured) -> None:
     assert times.seconds(50, measured[-1][0]) <= slowest
     assert times.seconds(50, 1) >= fastest * 0.99
     assert 1 <= times.largest_batch(50, 32, 0.5) <= 32
+
+
+def test_work_beside_is_an_average_over_all_requests() -> None:
+    beside = WorkBeside()
+    for _ in range(200):
+        beside.request_ended()
+    assert beside.seconds == 0
+    for at in range(400):  # every second one needs 10 ms
+        if at % 2:
+            beside.add(0.01)
+        beside.request_ended()
+    assert 0.004 < beside.seconds < 0.006

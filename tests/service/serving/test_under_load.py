@@ -132,10 +132,10 @@ def test_a_queue_that_is_too_long_is_refused_before_the_body_is_read(held: Held)
             assert error["retryable"] is True
             assert error["request_id"] == refused.headers["X-Request-ID"]
             assert 1000 <= int(refused.headers["Retry-After"]) <= 2001
-    similar = held.client.get("/items/item-05/similar")  # has no body to spare; refused in the queue
+    similar = held.client.get("/items/item-05/similar")  # decodes as well
     assert (similar.status_code, similar.json()["error"]["code"]) == (429, "queue_full")
     assert held.client.get("/health/live").status_code == 200
-    assert held.app.state.runtime.admission.refused == 4
+    assert held.app.state.runtime.admission.refused == 5
     held.go.set()
     assert first.result().status_code == 200
     assert held.client.post("/recommend", json=ASK).status_code == 200
@@ -166,6 +166,21 @@ def test_popular_items_and_explanations_keep_deadlines_too(held: Held) -> None:
     first = held.ask_and_hold()
     late = held.ask(history=[], categories=["category-1"], deadline_ms=100).result()
     assert late.status_code == 504
+    held.go.set()
+    assert first.result().status_code == 200
+
+
+def test_an_explanation_keeps_the_deadline_and_is_part_of_the_prediction(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = held.app.state.runtime.watch.state.release.decoder
+    monkeypatch.setattr(decoder, "level_log_probs", lambda *_: time.sleep(0.3), raising=False)
+    assert held.ask(explain=True, deadline_ms=100).result().status_code == 504
+    assert held.batcher.beside.seconds == 0  # nobody waited for its end
+    assert held.ask(explain=True).result().status_code == 200
+    assert held.batcher.beside.seconds > 0.01
+    first = held.ask_and_hold()
+    assert held.batcher.answer_seconds() > 2 * held.batcher.beside.seconds
     held.go.set()
     assert first.result().status_code == 200
 
