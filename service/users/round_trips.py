@@ -22,6 +22,7 @@ class RoundTrips:
         self._connection = connection
         self._client: AsyncRedis | None = None
         self._held: AbstractConnection | None = None
+        self._generation = connection.generation
         self._limit_seconds = math.inf
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -41,11 +42,19 @@ class RoundTrips:
             return await self._exchange(held, commands)  # it had died with the server that was there before
 
     async def _take(self) -> AbstractConnection:
-        """The connection; another one when the private server has moved."""
-        client = self._connection.client
+        """The connection; another one when the private server has moved, a fresh one when the name may lead elsewhere.
+
+        A demoted server answers reads as ever and its connections live on, so only who writes can tell.
+        """
+        client, generation = self._connection.client, self._connection.generation
+        if self._held is not None and (self._client is not client or self._generation != generation):
+            await self._held.disconnect(nowait=True)  # connects when it is next used
+        self._generation = generation
         if self._held is None or self._client is not client:
-            held = self._held = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+            self._held = None  # so that a failure below leaves nothing of the old server
+            held = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
             self._client, self._limit_seconds, held.socket_timeout = client, held.socket_timeout or math.inf, None
+            self._held = held
         return self._held
 
     async def _exchange(self, held: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
