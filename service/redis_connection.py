@@ -118,6 +118,8 @@ class RedisConnection:
             RedisUnavailableError: no server has been found yet.
         """
         self.generation += 1
+        if self._blocking is not None:
+            self._blocking.connection_pool.disconnect(inuse_connections=False)
         await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def is_up(self) -> bool:

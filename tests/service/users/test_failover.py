@@ -1,5 +1,6 @@
 """Reads when the name of Redis leads to another server: the connection that is kept for them must follow."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from service.redis_connection import RedisConnection, RedisUnavailableError
 from service.settings import Settings
 from service.users.histories import Histories
 from service.users.redis_writes import RedisWrites
+from service.users.round_trips import RoundTrips
 from service.users.user_items import UserItems
 from tests.service.with_redis import connected
 
@@ -49,6 +51,7 @@ def test_a_refused_write_leads_reads_away_from_the_demoted_server(
         histories, writes = Histories(connection), RedisWrites(connection)
         assert await histories.read("anna") == BEFORE
         await writes.send(lambda pipeline: pipeline.set("key", "x"))  # over a second connection
+        await asyncio.to_thread(connection.open().active_version)  # over a third one
         first.execute_command("REPLICAOF", "127.0.0.1", "1")
         name.unlink()
         name.symlink_to(new)
@@ -91,6 +94,19 @@ def test_reads_keep_their_connection_while_all_is_well(
             assert await histories.read("anna") == BEFORE
             ids.add(tuple(each["id"] for each in first.client_list() if each["cmd"] != "client|list"))
         assert len(ids) == 2
+
+    settings = Settings(redis_url=own_redis.url, namespace=keys.namespace)
+    connected(settings, lambda connection: connection, use)
+
+
+def test_without_any_write_the_name_is_looked_up_now_and_then(own_redis: Any, keys: RedisKeys) -> None:
+    own_redis.start()
+
+    async def use(connection: RedisConnection) -> None:
+        kept, renewed = RoundTrips(connection), RoundTrips(connection, most_age_seconds=0)
+        for round_trips, connections in ((kept, 1), (renewed, 5)):
+            ids = {(await round_trips.send([("CLIENT", "ID")]))[0] for _ in range(5)}
+            assert len(ids) == connections
 
     settings = Settings(redis_url=own_redis.url, namespace=keys.namespace)
     connected(settings, lambda connection: connection, use)
