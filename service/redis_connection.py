@@ -39,10 +39,16 @@ class RedisUnavailableError(RuntimeError):
 
 
 class RedisConnection:
-    """Hands out one blocking client (releases) and one asyncio client (histories) to the same server."""
+    """Hands out one blocking client (releases) and one asyncio client (histories) to the same server.
+
+    Attributes:
+        keys: of the namespace.
+        generation: grows with every `reconnect`; who holds a connection across it connects anew.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.keys = RedisKeys(settings.namespace)
+        self.generation = 0
         self._settings = settings
         self._url: str | None = None
         self._blocking: redis.Redis | None = None
@@ -102,6 +108,19 @@ class RedisConnection:
         if self._asyncio is None:
             raise RedisUnavailableError("no Redis has been found yet")
         return self._asyncio
+
+    async def reconnect(self) -> None:
+        """Let nobody stay with the server that was reached so far: its name may lead to another one by now.
+
+        Connections in use are left to their users; whoever keeps one for good goes by `generation`.
+
+        Raises:
+            RedisUnavailableError: no server has been found yet.
+        """
+        self.generation += 1
+        if self._blocking is not None:
+            self._blocking.connection_pool.disconnect(inuse_connections=False)
+        await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def is_up(self) -> bool:
         """Whether Redis answers a PING within the time limits of the settings."""

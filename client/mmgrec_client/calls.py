@@ -25,6 +25,8 @@ from mmgrec_client.retries import LATER, retry_after_seconds
 
 Answer = TypeVar("Answer")
 MOST_SHOWN_CHARACTERS = 200
+MOST_URL_CHARACTERS = 64_000
+"""Of an id, or of a query, as encoded: httpx takes 65,536 of path and query each, and `base_url` has its part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +95,16 @@ def recommend_batch(requests: Sequence[RecommendRequest]) -> Call[BatchResponse]
 def similar(item_id: str, query: SimilarQuery | None) -> Call[RecommendResponse]:
     """`GET /items/{item_id}/similar`."""
     asked = {} if query is None else query.model_dump(exclude_unset=True, exclude_none=True)
-    path = f"/items/{_segment(item_id)}/similar"
+    for category in asked.get("categories", ()):
+        _encoded("categories", category)
+    _fits("query", str(httpx.QueryParams(asked)))
+    path = f"/items/{_segment('item_id', item_id)}/similar"
     return Call(method="GET", path=path, query=asked, read=RecommendResponse.model_validate_json)
 
 
 def item(item_id: str) -> Call[ItemResponse]:
     """`GET /items/{item_id}`."""
-    return Call(method="GET", path=f"/items/{_segment(item_id)}", read=ItemResponse.model_validate_json)
+    return Call(method="GET", path=f"/items/{_segment('item_id', item_id)}", read=ItemResponse.model_validate_json)
 
 
 def post_events(events: Sequence[Event]) -> Call[EventsResponse]:
@@ -154,12 +159,27 @@ def _nothing(content: bytes) -> None:
 
 
 def _history_of(user_id: str) -> str:
-    return f"/users/{_segment(user_id)}/history"
+    return f"/users/{_segment('user_id', user_id)}/history"
 
 
-def _segment(text: str) -> str:
+def _segment(name: str, text: str) -> str:
     """An id as one segment of a path; "." and ".." as well, which would be taken out of it as they are."""
-    return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
+    return text.replace(".", "%2E") if text in (".", "..") else _fits(name, _encoded(name, text))
+
+
+def _encoded(name: str, text: str) -> str:
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:  # names neither the argument nor the cure, and shows all of the text
+        raise ValueError(f"{name} must be text without lone surrogates, which no URL can hold") from None
+
+
+def _fits(name: str, encoded: str) -> str:
+    if len(encoded) > MOST_URL_CHARACTERS:
+        raise ValueError(
+            f"{name} must have at most {MOST_URL_CHARACTERS} characters in a URL, but it has {len(encoded)}"
+        )
+    return encoded
 
 
 def _service_error(response: httpx.Response) -> ServiceError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from mmgrec_client.errors import NoAnswerError
+from mmgrec_client.errors import NoAnswerError, UnexpectedAnswerError
 
 LATER = frozenset({429, 503})
 """Statuses that mean: not now."""
@@ -89,7 +89,13 @@ class Attempts:
 
         Raises:
             NoAnswerError: there is no next attempt.
+            UnexpectedAnswerError: there was an answer, but it cannot be decoded.
         """
+        if isinstance(error, httpx.DecodingError):
+            raise UnexpectedAnswerError(
+                f"the body of an answer is not encoded as its Content-Encoding says ({error}); see that base_url leads "
+                "to MMGRec itself, and that nothing in between changes its answers"
+            ) from error
         seconds = self._wait(None) if isinstance(error, LOST) else None
         if seconds is None:
             why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

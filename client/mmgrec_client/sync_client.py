@@ -27,7 +27,7 @@ class Client:
     """Calls one service over kept connections; safe to share between threads. Close it, or use it in a `with`.
 
     Every method raises `MMGRecError` and what is below it, see `mmgrec_client.errors`; ValueError for text with lone
-    surrogates, which neither JSON nor a path can hold.
+    surrogates, which neither JSON nor a URL can hold, and for an id that is too long for a URL.
 
     Args:
         base_url: of the service, such as http://127.0.0.1:8000.

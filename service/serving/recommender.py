@@ -126,7 +126,7 @@ class Recommender:
         deadline: float,
     ) -> Answer:
         clock = StageClock()
-        stored, degraded = await self._stored_items(request.user_id)
+        stored, degraded = await self._stored_items(request.user_id, deadline)
         clock.end("histories")
         prepared = prepare(request, stored, release)
         clock.end("prepare")
@@ -177,17 +177,24 @@ class Recommender:
         self._metrics.batch(len(batch), padding_ratio=_padding_ratio(batch, release.manifest.model.max_history))
         return decoded
 
-    async def _stored_items(self, user_id: str | None) -> tuple[UserItems, bool]:
-        """What is known of the user, and whether Redis failed."""
+    async def _stored_items(self, user_id: str | None, deadline: float) -> tuple[UserItems, bool]:
+        """What is known of the user, and whether Redis failed, or took more than half of the time that is left.
+
+        Raises:
+            DeadlineError: the time limit of the request has passed.
+        """
         if user_id is None:
             return UserItems(), False
+        limit = (deadline - time.monotonic()) / 2
+        # Half of the wait that is certain: there is time for the round trip before the next run begins.
+        patience = min(self.batcher.seconds_left / 2, MOST_PATIENCE_SECONDS, limit / 2)
         try:
-            # Half of the wait that is certain: there is time for the round trip before the next run begins.
-            patience = min(self.batcher.seconds_left / 2, MOST_PATIENCE_SECONDS)
-            stored = await self._histories.read(user_id, patience)
-            return stored, stored.stale
+            stored = await self._histories.read(user_id, patience, limit_seconds=limit)
         except RedisUnavailableError:
-            return UserItems(), True
+            stored = UserItems(stale=True)
+        if time.monotonic() >= deadline:  # the decoder would say so, but the popular items are found at once
+            raise DeadlineError
+        return stored, stored.stale
 
     async def _popular(
         self, request: RecommendRequest, release: Release, prepared: Prepared, deadline: float

@@ -2,11 +2,14 @@
 
 Reads share round trips: while one is under way, or while their callers would only wait for the decoder, requests
 gather, and the next pipeline asks for all of them. It holds no transaction, for in a Redis Cluster users live on
-different servers. When Redis cannot be read, the last known items stand in, from a cache of bounded size.
+different servers. When Redis cannot be read, or not in the time that a caller has, the last known items stand in, from
+a cache of bounded size.
 """
 
 import asyncio
+import itertools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +19,7 @@ from service.contract.history_scripts import DEFAULT_SEEN_CAP
 from service.contract.redis_keys import HISTORY_CAP
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
 from service.users.circuit_breaker import PAUSE_SECONDS, CircuitBreaker
+from service.users.gathering import Alarm, Pause
 from service.users.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
 from service.users.round_trips import Command, RoundTrips
 from service.users.user_items import UserItems
@@ -25,13 +29,15 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 256
 """Users of one round trip; a reply has at most this many histories and seen sets."""
 _REFUSAL_LOG_SECONDS = 60.0
+_TOO_SLOW = "Redis does not answer in the time that the request has"
 
 
 class _Waiting(NamedTuple):
-    """A caller, and how long others may join before Redis is asked."""
+    """A caller; until when others may join before Redis is asked, and when it needs an answer (times of the loop)."""
 
     user_id: str
-    patience_seconds: float
+    patient_until: float
+    limit: float
     answer: "asyncio.Future[UserItems]"
 
 
@@ -61,16 +67,21 @@ class Histories:
         self._seen_cap = seen_cap
         self._breaker = CircuitBreaker(pause_seconds)
         self._waiting: deque[_Waiting] = deque()
+        self._asked: list[_Waiting] = []
+        self._pause = Pause()
+        self._alarm = Alarm(self._let_go)
         self._reading: asyncio.Task[None] | None = None
         self._failing = False
         self._refusal_logged_at = -_REFUSAL_LOG_SECONDS
 
-    async def read(self, user_id: str, patience_seconds: float = 0.0) -> UserItems:
+    async def read(self, user_id: str, patience_seconds: float = 0.0, *, limit_seconds: float = math.inf) -> UserItems:
         """Read one user; both parts are empty for a user that Redis does not know, `stale` tells of the cache.
 
         Args:
             user_id: whose items.
-            patience_seconds: how long the caller has nothing better to do; others may join the round trip meanwhile.
+            patience_seconds: how long the caller has nothing better to do; others may join the round trip meanwhile,
+                unless one of them is in a hurry.
+            limit_seconds: how long the caller can wait; then it is as if Redis had failed. The read itself goes on.
 
         Raises:
             RedisUnavailableError: Redis cannot be reached within the time limits, or a key holds another type, and the
@@ -79,8 +90,12 @@ class Histories:
         self.reads += 1
         if self._breaker.refuses():
             return self._last_known(user_id, self._connection.cure)
-        waiting = _Waiting(user_id, patience_seconds, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        waiting = _Waiting(user_id, now + patience_seconds, now + limit_seconds, loop.create_future())
         self._waiting.append(waiting)
+        self._pause.shorten(waiting.patient_until)
+        self._alarm.set(waiting.limit)
         if self._reading is None:
             # In a task of its own, because a caller who gives up must not cut off the read that others share.
             self._reading = asyncio.create_task(self._read_waiting(), name="histories")
@@ -89,10 +104,10 @@ class Histories:
     async def _read_waiting(self) -> None:
         try:
             while self._waiting:
-                if (patience := self._waiting[0].patience_seconds) > 0:
-                    await asyncio.sleep(patience)
+                await self._gather()
                 batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
                 batch = [each for each in batch if not each.answer.done()]  # whoever gave up meanwhile is done
+                self._asked = batch
                 try:
                     if batch:
                         await self._answer(batch)
@@ -101,7 +116,27 @@ class Histories:
                         if not each.answer.done():
                             each.answer.set_exception(error)
         finally:
+            self._asked = []
             self._reading = None
+
+    async def _gather(self) -> None:
+        """Let others join for as long as nobody who waits is in a hurry."""
+        if len(self._waiting) < MAX_BATCH:
+            until = min(each.patient_until for each in self._waiting)
+            if until > asyncio.get_running_loop().time():
+                await self._pause.wait(until)
+
+    def _let_go(self, now: float) -> float:
+        """Answer whoever has no more time as if Redis had failed, and give the earliest limit of the others."""
+        limits = [math.inf]
+        for each in itertools.chain(self._asked, self._waiting):
+            if each.answer.done():
+                continue
+            if each.limit <= now:
+                self._settle(each, None, _TOO_SLOW)
+            else:
+                limits.append(each.limit)
+        return min(limits)
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         users = list(dict.fromkeys(each.user_id for each in batch))

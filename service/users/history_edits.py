@@ -63,6 +63,9 @@ class HistoryEdits:
     async def forget(self, user_id: str) -> None:
         """Delete history and seen items, here and in the cache.
 
+        Two things stay, with the user's id in them: the ids of past events, which keep repetitions of those from being
+        stored again until they expire by themselves, and the events in the stream, which training reads.
+
         Raises:
             RedisUnavailableError: Redis does not take it.
         """

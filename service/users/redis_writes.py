@@ -105,8 +105,8 @@ class RedisWrites:
             return
         text = str(error)
         if isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in text:
-            # The name of the server may lead to another one since it was demoted: connect anew.
-            await self._connection.client.connection_pool.disconnect(inuse_connections=False)
+            # The name of the server may lead to another one since it was demoted: connect anew, reads as well.
+            await self._connection.reconnect()
             raise self._failure("Redis takes no writes: it is a replica, or it is failing over", error)
         if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM" in text:
             raise self._failure("Redis is full: raise its maxmemory, or keep fewer events and shorter histories", error)

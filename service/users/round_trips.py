@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,14 +15,25 @@ from service.redis_connection import RedisConnection, is_timeout
 
 Command = tuple[str | int, ...]
 
+MOST_AGE_SECONDS = 60.0
+"""Of the connection. A demoted server answers reads as ever, and without a refused write nobody hears of it."""
+
 
 class RoundTrips:
-    """Sends commands together and gives their replies. Not for two callers at once."""
+    """Sends commands together and gives their replies. Not for two callers at once.
 
-    def __init__(self, connection: RedisConnection) -> None:
+    Args:
+        connection: to the server.
+        most_age_seconds: after which the name of the server is looked up anew.
+    """
+
+    def __init__(self, connection: RedisConnection, *, most_age_seconds: float = MOST_AGE_SECONDS) -> None:
         self._connection = connection
+        self._most_age_seconds = most_age_seconds
+        self._renew_at = 0.0
         self._client: AsyncRedis | None = None
         self._held: AbstractConnection | None = None
+        self._generation = connection.generation
         self._limit_seconds = math.inf
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -41,11 +53,17 @@ class RoundTrips:
             return await self._exchange(held, commands)  # it had died with the server that was there before
 
     async def _take(self) -> AbstractConnection:
-        """The connection; another one when the private server has moved."""
-        client = self._connection.client
+        """The connection; another when the private server has moved, a fresh one when its name may lead elsewhere."""
+        client, generation, now = self._connection.client, self._connection.generation, time.monotonic()
+        if self._client is not client or self._generation != generation or now >= self._renew_at:
+            if self._held is not None:
+                await self._held.disconnect(nowait=True)  # connects when it is next used
+            self._generation, self._renew_at = generation, now + self._most_age_seconds
         if self._held is None or self._client is not client:
-            held = self._held = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+            self._held = None  # so that a failure below leaves nothing of the old server
+            held = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
             self._client, self._limit_seconds, held.socket_timeout = client, held.socket_timeout or math.inf, None
+            self._held = held
         return self._held
 
     async def _exchange(self, held: AbstractConnection, commands: Sequence[Command]) -> list[Any]:

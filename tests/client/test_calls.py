@@ -157,6 +157,36 @@ def test_a_request_of_other_types_is_refused_before_it_is_sent(model: Any, field
         model(**fields)
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments", "name"),
+    [
+        ("item", ("x" * 100_000,), "item_id"),
+        ("item", ("\u00fc" * 11_000,), "item_id"),
+        ("similar", ("x" * 100_000,), "item_id"),
+        ("similar", ("item-05", SimilarQuery(categories=["x" * 100_000])), "query"),
+        ("get_history", ("x" * 100_000,), "user_id"),
+        ("put_history", ("x" * 100_000, []), "user_id"),
+        ("delete_history", ("x" * 100_000,), "user_id"),
+        ("item", ("\ud800",), "item_id"),
+        ("similar", ("\ud800",), "item_id"),
+        ("similar", ("item-05", SimilarQuery(categories=["fine", "\ud800"])), "categories"),
+        ("get_history", ("\ud800",), "user_id"),
+    ],
+)
+def test_what_no_url_can_hold_is_named_before_it_is_sent(
+    make_client: MakeClient, method: str, arguments: Any, name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must ") as caught:
+        getattr(make_client("http://127.0.0.1:1"), method)(*arguments)
+    assert type(caught.value) is ValueError
+    assert len(str(caught.value)) < 200
+
+
+def test_a_long_id_reaches_the_service_which_names_its_limit(client: Any) -> None:
+    with pytest.raises(InvalidRequestError):
+        client.item("x" * 30_000)
+
+
 @pytest.mark.parametrize("method", ["get_history", "item", "recommend"])
 def test_half_of_a_character_cannot_be_sent(make_client: MakeClient, method: str) -> None:
     asked = RecommendRequest(user_id="\ud800") if method == "recommend" else "\ud800"

@@ -104,6 +104,17 @@ def test_an_answer_of_something_else_is_told(client: Any, scripted: ScriptedServ
         client.post_events([NAMED])
 
 
+@pytest.mark.parametrize("status", [200, 503])
+def test_an_answer_that_cannot_be_decoded_is_told_and_not_asked_for_again(
+    client: Any, scripted: ScriptedServer, status: int
+) -> None:
+    scripted.script = [(status, {"Content-Encoding": "gzip"}, b"no gzip")]
+    with pytest.raises(UnexpectedAnswerError, match="Content-Encoding") as caught:
+        client.get_history("secret-user")
+    assert "secret-user" not in str(caught.value)
+    assert len(scripted.asked) == 1
+
+
 def test_fields_of_a_newer_service_are_ignored(client: Any, scripted: ScriptedServer) -> None:
     scripted.script = [(200, {}, json.dumps({**json.loads(HISTORY[2]), "colour": "red"}).encode())]
     assert client.get_history("a").seen_count == 0

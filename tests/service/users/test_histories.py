@@ -52,6 +52,35 @@ def test_callers_with_patience_let_others_join(settings: Settings) -> None:
     assert with_histories(settings, one_after_the_other) == (1, 2)
 
 
+def test_who_is_in_a_hurry_is_not_held_back_by_the_patience_of_others(settings: Settings) -> None:
+    async def joined(histories: Histories) -> tuple[UserItems, int]:
+        patient = [asyncio.create_task(histories.read(user, 600)) for user in ("anna", "carl")]
+        await asyncio.sleep(0.01)
+        calm = asyncio.create_task(histories.read("dora", 60))
+        await asyncio.sleep(0.01)
+        assert histories.round_trips == 0
+        found = await asyncio.wait_for(histories.read("ben"), 30)
+        await asyncio.gather(*patient, calm)
+        return found, histories.round_trips
+
+    assert with_histories(settings, joined) == (UserItems(), 1)
+
+
+def test_the_least_patience_counts(settings: Settings) -> None:
+    async def joined(histories: Histories) -> int:
+        patiences = (600, 300, 0.3, 0.2)
+        await asyncio.wait_for(asyncio.gather(*(histories.read("anna", patience) for patience in patiences)), 30)
+        tasks = []
+        for patience in patiences:  # and also where a wait is under way
+            tasks.append(asyncio.create_task(histories.read("anna", patience)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        return histories.round_trips
+
+    assert with_histories(settings, joined) == 2
+
+
 def test_an_unknown_user_is_empty(settings: Settings) -> None:
     assert read(settings, "nobody") == [UserItems()]
 

@@ -8,8 +8,7 @@ import pytest
 import redis
 
 from service.contract.redis_keys import RedisKeys
-from service.redis_connection import RedisConnection, RedisUnavailableError
-from service.settings import Settings
+from service.redis_connection import RedisUnavailableError
 from service.users.histories import Histories
 from service.users.user_items import UserItems
 from tests.service.with_redis import beside_client
@@ -78,22 +77,6 @@ def test_what_starts_late_is_found(own_redis: Any, keys: RedisKeys) -> None:
         assert await histories.read("anna") == UserItems()
 
     using(own_redis, keys, use)
-
-
-def test_a_server_that_moved_is_followed(server: Any, keys: RedisKeys, redis_url: str) -> None:
-    """As the private server does when its socket is lost."""
-
-    async def moving() -> list[UserItems]:
-        connection = RedisConnection(Settings(redis_url=server.url, namespace=keys.namespace))
-        connection.open()
-        histories = Histories(connection)
-        found = [await histories.read("anna")]
-        connection._connect(redis_url)
-        found.append(await histories.read("anna"))
-        await connection.close()
-        return found
-
-    assert asyncio.run(moving()) == [ANNA, UserItems()]
 
 
 def test_a_redis_that_hangs_costs_one_timeout_and_not_one_for_each(server: Any, keys: RedisKeys) -> None:
