@@ -27,6 +27,7 @@ class Http(HttpToolsProtocol):
     shedding: Shedding
 
     _in_head = True
+    _began_in_this_read = False
     _head_bytes = 0
     _is_refused = False
 
@@ -37,7 +38,7 @@ class Http(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._in_head, self._head_bytes, self._is_refused = True, 0, False
+        self._in_head, self._began_in_this_read, self._head_bytes, self._is_refused = True, True, 0, False
         super().on_message_begin()
         self.scope["extensions"] = {DISCONNECT: cast(Any, self._told_when_gone)}
 
@@ -88,10 +89,10 @@ class Http(HttpToolsProtocol):
             super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of it, or of what came before: only those count that began and ended within the headers."""
-        in_head = self._in_head
+        """Some bytes of it, or of what came before: only those count that began and ended within the same headers."""
+        self._began_in_this_read = False
         super().data_received(data)
-        if in_head and self._in_head:
+        if self._in_head and not self._began_in_this_read:
             self._head_bytes += len(data)
             if self._head_bytes > self.max_header_bytes and not self.transport.is_closing():
                 self.send_400_response(TOO_LARGE)

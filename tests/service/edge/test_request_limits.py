@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from typing import Any
@@ -101,14 +102,19 @@ def test_headers_without_an_end_are_cut_off(address: tuple[str, int], piece: byt
         assert not answer or TOO_LARGE.encode() in answer
 
 
-def test_bodies_and_pipelined_requests_do_not_count_as_headers(address: tuple[str, int]) -> None:
-    body = b" " * 4 * LIMIT
+@pytest.mark.parametrize("sizes", [[40_000], [20_000] * 3, [4 * LIMIT] * 3])
+def test_bodies_and_pipelined_requests_do_not_count_as_headers(address: tuple[str, int], sizes: list[int]) -> None:
     request = b"POST /recommend HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     last = b"GET /health/live HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
     with closing(socket.create_connection(address, timeout=20)) as connection:
-        connection.sendall((request % len(body) + body) * 3 + last[:20])
+        first = request % sizes[0]
+        connection.sendall(first[:-10])
+        time.sleep(0.05)  # so that one read begins in a head and ends in the next one, with a body between
+        ahead = [b" " * size + request % following for size, following in zip(sizes, sizes[1:], strict=False)]
+        connection.sendall(first[-10:] + b"".join(ahead) + b" " * sizes[-1] + last[:20])
+        time.sleep(0.05)
         connection.sendall(last[20:])
         answers = read_all(connection)
-    assert answers.count(b"HTTP/1.1 400") == 3  # no JSON
+    assert answers.count(b"HTTP/1.1 400") == len(sizes)  # no JSON
     assert answers.count(b"HTTP/1.1 200") == 1
     assert TOO_LARGE.encode() not in answers
