@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -110,7 +111,7 @@ def test_bodies_and_pipelined_requests_do_not_count_as_headers(address: tuple[st
         first = request % sizes[0]
         connection.sendall(first[:-10])
         time.sleep(0.05)  # so that one read begins in a head and ends in the next one, with a body between
-        ahead = [b" " * size + request % following for size, following in zip(sizes, sizes[1:], strict=False)]
+        ahead = [b" " * size + request % following for size, following in pairwise(sizes)]
         connection.sendall(first[-10:] + b"".join(ahead) + b" " * sizes[-1] + last[:20])
         time.sleep(0.05)
         connection.sendall(last[20:])
