@@ -215,6 +215,9 @@ class Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has left."""
         self._watch.cancel()
+        if self._under_way is not None:  # uvicorn tells the one that came last
+            self._under_way.disconnected = True
+            self._under_way.message_event.set()
         super().connection_lost(exc)
         for tell in tuple(self._told_when_gone):
             tell()
