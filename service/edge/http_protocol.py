@@ -47,7 +47,7 @@ class Http(HttpToolsProtocol):
 
     _in_message = False
     _in_head = False
-    _began_in_this_read = False
+    _has_moved_on = False  # within one read
     _head_bytes = 0
     _is_refused = False
     _is_over = False  # what comes is no longer read
@@ -65,7 +65,7 @@ class Http(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._in_message, self._in_head, self._began_in_this_read = True, True, True
+        self._in_message, self._in_head, self._has_moved_on = True, True, True
         self._head_bytes, self._is_refused = 0, False
         self._due = self.loop.time() + self.seconds_to_complete
         super().on_message_begin()
@@ -122,6 +122,7 @@ class Http(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; that of a refused request is not kept."""
+        self._has_moved_on, self._head_bytes = True, 0
         if not self._is_refused:
             super().on_body(body)
 
@@ -142,12 +143,12 @@ class Http(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes of it, or of what came before.
 
-        Those count for the size of the headers that began and ended within the same ones.
+        Those count for the size of the headers that began and ended within the same ones, or within what trails a body.
         """
         if self._is_over:
             return
         self._unset_keepalive_if_required()
-        self._began_in_this_read = False
+        self._has_moved_on = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -163,7 +164,7 @@ class Http(HttpToolsProtocol):
                 self.handle_websocket_upgrade()
                 return
             self._unsupported_upgrade_warning()
-        if self._in_head and not self._began_in_this_read:
+        if self._in_message and not self._has_moved_on:
             self._head_bytes += len(data)
             if self._head_bytes > self.max_header_bytes:
                 limit = f"the headers have more than the {self.max_header_bytes} bytes that are accepted"

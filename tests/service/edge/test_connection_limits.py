@@ -278,3 +278,15 @@ def test_who_waits_for_the_service_to_read_on_is_not_late(wait_for: WaitFor) -> 
         served.may_answer.set()
         connection.sendall(b"z" * (size - sent))
         assert read_all(connection).count(b"HTTP/1.1 200") == 2
+
+
+def test_who_leaves_with_requests_ahead_is_no_fault(wait_for: WaitFor, caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as served:
+        with closing(served.connect()) as connection:
+            connection.sendall(GET * 3)
+            wait_for(lambda: served.connections and len(served.connections[0].pipeline) == 2)
+        wait_for(lambda: served.connections[0].transport.is_closing())
+        served.may_answer.set()
+        wait_for(lambda: served.answered == 1)
+        time.sleep(0.05)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

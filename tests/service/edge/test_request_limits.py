@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -101,6 +101,32 @@ def test_headers_without_an_end_are_cut_off(address: tuple[str, int], piece: byt
         assert sent < 400 * LIMIT
         answer = read_all(connection)
         assert not answer or (answer.startswith(b"HTTP/1.1 431 ") and b'"headers_too_large"' in answer)
+
+
+@pytest.mark.parametrize("begins", [b"0\r\nX-Trailer: ", b"5;name=", b"2\r\n{}\r\n0\r\nX-Trailer: "])
+def test_what_trails_a_body_counts_as_headers(address: tuple[str, int], begins: bytes) -> None:
+    with closing(socket.create_connection(address, timeout=20)) as connection:
+        connection.sendall(b"POST /recommend HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + begins)
+        sent = 0
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while sent < 400 * LIMIT:
+                connection.sendall(b"z" * LIMIT)
+                sent += LIMIT
+        assert sent < 400 * LIMIT
+
+
+def test_a_body_in_tiny_pieces_does_not_count_as_headers(address: tuple[str, int]) -> None:
+    head = b"POST /recommend HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    extension = b";name=" + b"v" * 4_000
+    with closing(socket.create_connection(address, timeout=20)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(head)
+        for _ in range(20):
+            connection.sendall(b"1" + extension)
+            time.sleep(0.002)
+            connection.sendall(b"\r\n \r\n")
+        connection.sendall(b"0\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 400")  # no JSON
 
 
 @pytest.mark.parametrize("sizes", [[40_000], [20_000] * 3, [4 * LIMIT] * 3])
