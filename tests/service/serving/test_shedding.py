@@ -1,14 +1,17 @@
 """Refusals before there is a request: what is refused so, what is not, and that the connection lives on."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
+from service.__main__ import DrainingServer, listen
 from service.app import create_app
 from service.serving.admission import Admission
 from service.serving.shedding import Shedding
@@ -162,6 +165,28 @@ def test_the_end_of_a_burst_is_told_too(
     shedding.say(at_once=True)
     shedding.say(at_once=True)
     assert [line.split(" refused")[0] for line in lines_of(caplog)] == ["1 request", "5 requests", "1 request"]
+
+
+def test_the_server_tells_what_is_left_now_and_then_and_when_it_ends(
+    overloaded: tuple[FastAPI, httpx.Client], caplog: pytest.LogCaptureFixture, wait_for: Any
+) -> None:
+    app, _ = overloaded
+    now = [100.0]
+    shedding = Shedding(
+        app.state.drain, lambda: app.state.runtime.admission, Metrics(), max_body_bytes=500, clock=lambda: now[0]
+    )
+    server = DrainingServer(uvicorn.Config(app, log_config=None, lifespan="off"), app.state.drain, shedding)
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        for _ in range(3):
+            shedding.refusal(b"/recommend", [])
+        now[0] += 1.0
+        wait_for(lambda: len(lines_of(caplog)) == 2)
+        shedding.refusal(b"/recommend", [])
+        server.should_exit = True
+        thread.join()
+    assert [line.split(" refused")[0] for line in lines_of(caplog)] == ["1 request", "2 requests", "1 request"]
 
 
 def test_a_process_that_leaves_refuses_as_one_that_leaves(overloaded: tuple[FastAPI, httpx.Client]) -> None:
