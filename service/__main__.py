@@ -18,6 +18,7 @@ from service.edge.exposure import has_keys, is_this_machine_alone, refuse_open_d
 from service.edge.http_protocol import http_protocol
 from service.flags import read_flags
 from service.serving.drain import Drain
+from service.serving.shedding import Shedding
 from service.settings import Settings, SettingsError, load_settings
 from service.telemetry.logs import flush_logs, leave_out_what_no_line_tells, log_config
 
@@ -70,7 +71,7 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=math.ceil(settings.drain_limit_seconds),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    server = DrainingServer(config, app.state.drain)
+    server = DrainingServer(config, app.state.drain, app.state.shedding)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"MMGRec listens on http://{shown}:{port} (routes: /docs)\n")
@@ -87,9 +88,10 @@ class DrainingServer(uvicorn.Server):
     Ctrl-C, or a second SIGTERM, skips the grace; accepted requests are still answered.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, shedding: Shedding) -> None:
         super().__init__(config)
         self._drain = drain
+        self._shedding = shedding
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came. It is not raised again once all is done, so the process ends with 0."""
@@ -103,9 +105,15 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
+        self._shedding.say()
         flush_logs()
         self.should_exit = self.should_exit or self._drain.over
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The last requests are answered; the last refusals are told."""
+        await super().shutdown(sockets)
+        self._shedding.say(at_once=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

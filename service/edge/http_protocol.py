@@ -1,23 +1,40 @@
 """Uvicorn's fast HTTP parser, with what only the parser can do at little cost.
 
-- An end to the headers: by itself it collects them for as long as they come. A request whose headers come in a few
-  pieces is refused by `service.edge.middleware`, with a proper error; here the connection of one that never ends them
-  is closed, long before it costs memory worth mentioning.
+- Ends to what a caller may send: by itself it collects headers for as long as they come, queues requests that are sent
+  ahead of their answers, and waits for a request to be complete, all without a bound. A request whose headers come in a
+  few pieces is refused by `service.edge.middleware`; here the connection of one that never ends them is closed, long
+  before it costs memory worth mentioning.
 - A word to whoever works for a caller who has left.
 - Refusals before anything is made of a request (`service.serving.shedding`).
+
+A connection is closed only after the answers that it is owed: one that overtook them would pass for one of them.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.edge.gathering_transport import GatheringTransport
+from service.edge.last_words import HEADERS_TOO_LARGE, MALFORMED_REQUEST, TOO_MANY_AHEAD, TOO_SLOW, last_words
+from service.errors import Kind
 from service.serving.disconnect import DISCONNECT
 from service.serving.shedding import ADMITTED, Shedding
 
-TOO_LARGE = "The headers are too large."
+MOST_AHEAD = 16
+"""Requests waiting for an earlier one of their connection, above which nothing more is read from it."""
+MOST_AHEAD_AT_ONCE = 1000
+"""So many end the connection: a single read of the socket can bring thousands."""
+
+logger = logging.getLogger(__name__)
+
+
+class TooManyAheadError(Exception):
+    """A single read brought too many requests."""
 
 
 class Http(HttpToolsProtocol):
@@ -25,41 +42,60 @@ class Http(HttpToolsProtocol):
 
     max_header_bytes: int
     shedding: Shedding
+    seconds_to_complete = 30.0
+    """For a first byte, and from the first byte of a request to its last."""
 
-    _in_head = True
+    _in_message = False
+    _in_head = False
+    _has_moved_on = False  # within one read
     _head_bytes = 0
     _is_refused = False
+    _is_over = False  # what comes is no longer read
+    _last_words: bytes | None = None  # to be sent after the answers that are still owed
+    _under_way: Any = None  # the cycle whose turn it is; uvicorn's own `cycle` is the one that came last
+    _due: float | None = None  # when what is being sent must be complete
 
     def connection_made(self, transport: Any) -> None:
         """A caller has come; several requests may be under way, for they can be sent ahead of the answers."""
         super().connection_made(cast(asyncio.Transport, GatheringTransport(transport)))
+        self.flow = BoundedFlow(self.transport, self._has_room)
         self._told_when_gone: list[Callable[[], None]] = []
+        self._due = self.loop.time() + self.seconds_to_complete
+        self._watch = self.loop.call_at(self._due, self._look_at_the_clock)
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._in_head, self._head_bytes, self._is_refused = True, 0, False
+        self._in_message, self._in_head, self._has_moved_on = True, True, True
+        self._head_bytes, self._is_refused = 0, False
+        self._due = self.loop.time() + self.seconds_to_complete
         super().on_message_begin()
         self.scope["extensions"] = {DISCONNECT: cast(Any, self._told_when_gone)}
 
     def on_headers_complete(self) -> None:
         """Its headers are complete; what follows is its body, and `max_body_bytes` bounds that."""
-        self._in_head = False
+        if len(self.pipeline) >= MOST_AHEAD_AT_ONCE:
+            raise TooManyAheadError
         if not self._may_refuse() or not self.shedding.decides(self.url, self.headers):
             super().on_headers_complete()
+            self._in_head = False
             return
         refusal = self.shedding.refusal(self.url, self.headers)
         if refusal is None:
             self.scope["extensions"] = {ADMITTED: {}, **(self.scope["extensions"] or {})}
             super().on_headers_complete()
+            self._in_head = False
             return
-        self._is_refused = True
+        self._in_head, self._is_refused = False, True
         status_line, _, rest = refusal.partition(b"\r\n")
         defaults = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
         self.transport.write(b"%s\r\n%s" % (status_line, defaults))
         self.transport.write(rest)
 
     def _may_refuse(self) -> bool:
-        """Whether nothing is unusual: no answer is under way on the connection, and it stays open afterwards."""
+        """Whether nothing is unusual: no answer is under way on the connection, and it stays open afterwards.
+
+        A caller who does not read goes the usual way as well, which waits for them: refusals would pile up.
+        """
         parser = self.parser
         return (
             parser.get_method() == b"POST"
@@ -67,6 +103,7 @@ class Http(HttpToolsProtocol):
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and not self.expect_100_continue
+            and not self.flow.write_paused
             and not self._is_answering()
             and not self.root_path
         )
@@ -75,32 +112,129 @@ class Http(HttpToolsProtocol):
         cycle: Any = self.cycle  # none before the first request
         return cycle is not None and not cycle.response_complete
 
+    def _has_room(self) -> bool:
+        """Whether more may be read: not while requests wait, if they are many or the last one's body is large."""
+        return not self.pipeline or (len(self.pipeline) <= MOST_AHEAD and len(self.cycle.body) <= HIGH_WATER_LIMIT)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._under_way = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         """A piece of the body; that of a refused request is not kept."""
+        self._has_moved_on, self._head_bytes = True, 0
         if not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body has ended."""
+        self._in_message, self._due = False, None
         if self._is_refused:
             self.on_response_complete()
         else:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """An answer has been written; after the last one, what is left to say."""
+        super().on_response_complete()
+        if self._last_words is not None and not self._is_answering_any() and not self.transport.is_closing():
+            self._say_and_close(self._last_words)
+
     def data_received(self, data: bytes) -> None:
-        """Some bytes of it, or of what came before: only those count that began and ended within the headers."""
-        in_head = self._in_head
-        super().data_received(data)
-        if in_head and self._in_head:
+        """Some bytes of it, or of what came before.
+
+        Those count for the size of the headers that began and ended within the same ones, or within what trails a body.
+        """
+        if self._is_over:
+            return
+        self._unset_keepalive_if_required()
+        self._has_moved_on = False
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, TooManyAheadError):
+                self.pipeline.clear()
+                self._end(TOO_MANY_AHEAD, f"more than {MOST_AHEAD_AT_ONCE} requests were sent ahead of their answers")
+            else:
+                self._end(MALFORMED_REQUEST, f"this is no HTTP/1.1 request: {error}")
+            return
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self._watch.cancel()
+                self.handle_websocket_upgrade()
+                return
+            self._unsupported_upgrade_warning()
+        if self._in_message and not self._has_moved_on:
             self._head_bytes += len(data)
-            if self._head_bytes > self.max_header_bytes and not self.transport.is_closing():
-                self.send_400_response(TOO_LARGE)
+            if self._head_bytes > self.max_header_bytes:
+                limit = f"the headers have more than the {self.max_header_bytes} bytes that are accepted"
+                self._end(HEADERS_TOO_LARGE, f"{limit}; send less, or raise MMGREC_MAX_HEADER_BYTES")
+        elif self._due is None and self.timeout_keep_alive_task is None and not self._is_answering():
+            self._due = self.loop.time() + self.seconds_to_complete  # empty lines: no request, but no silence either
+
+    def _look_at_the_clock(self) -> None:
+        """One timer a connection, set again when it has run: one for each request would cost more."""
+        if self.transport.is_closing() or self._is_over:
+            return
+        now = self.loop.time()
+        if self._due is not None and self.flow.read_paused:
+            self._due = now + self.seconds_to_complete  # it is we who do not read
+        if self._due is None or self._due > now:
+            self._watch = self.loop.call_at(self._due or now + self.seconds_to_complete, self._look_at_the_clock)
+        elif self._in_message:
+            self._end(TOO_SLOW, f"the request was not complete within {self.seconds_to_complete:g} s")
+        else:
+            self.transport.close()
+
+    def _end(self, kind: Kind, message: str) -> None:
+        """Read no more, and close: after the answers that are under way, and with a word about the last request."""
+        if self._is_over or self.transport.is_closing():
+            return
+        self._is_over = True
+        logger.info("a connection is closed: %s (%s)", message, kind.code)
+        words = last_words(kind, message, self.server_state.default_headers)
+        if self._in_message and not self._in_head:  # its body is not complete, and never will be
+            if self._is_refused or self.cycle.response_complete:
+                words = b""
+            elif self.cycle is self._under_way:
+                self._say_and_close(b"" if self.cycle.response_started else words)
+                return
+            elif self.pipeline:
+                self.pipeline.popleft()
+        if self._is_answering_any():
+            self._last_words = words
+        else:
+            self._say_and_close(words)
+
+    def _is_answering_any(self) -> bool:
+        return bool(self.pipeline) or (self._under_way is not None and not self._under_way.response_complete)
+
+    def _say_and_close(self, words: bytes) -> None:
+        self.transport.write(words)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has left."""
+        self._watch.cancel()
+        if self._under_way is not None:  # uvicorn tells the one that came last
+            self._under_way.disconnected = True
+            self._under_way.message_event.set()
         super().connection_lost(exc)
         for tell in tuple(self._told_when_gone):
             tell()
+
+
+class BoundedFlow(FlowControl):
+    """Uvicorn's, which would read on after every answer, whatever is waiting."""
+
+    def __init__(self, transport: asyncio.Transport, has_room: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._has_room = has_room
+
+    def resume_reading(self) -> None:
+        """Read on, if there is room for what comes."""
+        if self._has_room():
+            super().resume_reading()
 
 
 def http_protocol(max_header_bytes: int, shedding: Shedding) -> type[HttpToolsProtocol]:

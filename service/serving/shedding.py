@@ -6,6 +6,7 @@ whoever is refused here is not asked for a key and has no line in the log: there
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -42,17 +43,26 @@ class Shedding:
         admission: of the running service.
         metrics: told of every refusal.
         max_body_bytes: a larger body is refused for its size.
+        clock: seconds, for the line in the log.
     """
 
     def __init__(
-        self, drain: Drain, admission: Callable[[], Admission], metrics: Metrics, *, max_body_bytes: int
+        self,
+        drain: Drain,
+        admission: Callable[[], Admission],
+        metrics: Metrics,
+        *,
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._drain = drain
         self._admission = admission
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._clock = clock
         self._unsaid = 0
-        self._said_at = 0.0
+        self._said_at = -math.inf
+        self._last = (0.0, 0.0)  # seconds that an answer would have taken, and their limit
 
     def decides(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether a POST request waits for the decoder and has nothing else to be refused for.
@@ -73,19 +83,30 @@ class Shedding:
         if seconds is None:
             return None
         self._metrics.count(ROUTES[target], OVERLOADED.status, OVERLOADED.code)
-        self._say(seconds, admission.limit_seconds)
-        given = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
+        self._unsaid += 1
+        self._last = (seconds, admission.limit_seconds)
+        self.say()
+        given = None
+        for name, value in headers:
+            if name == b"x-request-id":  # the last one holds, as it does for every other request
+                given = value.decode("latin-1")
         return _rendered(seconds, admission.limit_seconds, new_context(given).request_id.encode())
 
-    def _say(self, seconds: float, limit_seconds: float) -> None:
-        self._unsaid += 1
-        now = time.monotonic()
-        if now - self._said_at >= SECONDS_BETWEEN_LINES:
+    def say(self, *, at_once: bool = False) -> None:
+        """Log how many were refused since the last line; to be called now and then, or the end of a burst is not told.
+
+        Args:
+            at_once: even if the last line is younger than a second: the process ends.
+        """
+        if not self._unsaid:
+            return
+        now = self._clock()
+        if at_once or now - self._said_at >= SECONDS_BETWEEN_LINES:
             logger.warning(
-                "%d requests refused with 429: an answer would take %.3f s, the limit is %.3f s",
+                "%d request%s refused with 429: an answer would take %.3f s, the limit is %.3f s",
                 self._unsaid,
-                seconds,
-                limit_seconds,
+                "" if self._unsaid == 1 else "s",
+                *self._last,
             )
             self._unsaid, self._said_at = 0, now
 

@@ -46,7 +46,7 @@ def test_who_waits_as_told_gets_in_and_who_comes_sooner_does_not(rate: float, bu
         now += wait
         if told := bucket.take(now):
             assert 0 < told <= 1 / rate
-            assert bucket.take(now + told * 0.9) > 0
+            assert told < TINY or bucket.take(now + told * 0.9) > 0  # less is lost in rounding
             now += told + TINY
             assert bucket.take(now) == 0
 

@@ -1,17 +1,22 @@
 """Refusals before there is a request: what is refused so, what is not, and that the connection lives on."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
+from service.__main__ import DrainingServer, listen
 from service.app import create_app
 from service.serving.admission import Admission
+from service.serving.shedding import Shedding
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 SECONDS = 2.5
@@ -110,21 +115,78 @@ def test_the_unusual_goes_its_usual_way(
     assert b"x-total-time" in received.lower()
 
 
+def test_of_two_ids_the_last_holds_as_at_the_gate(overloaded: tuple[FastAPI, httpx.Client]) -> None:
+    ids = b"X-Request-ID: first\r\nX-Request-ID: last\r\n"
+    received = exchange(overloaded[1], post(ids), post(ids + b"Connection: close\r\n"))
+    assert received.lower().count(b"x-request-id: last") == 2
+    assert b"first" not in received
+
+
 def test_refusals_are_counted_and_named_in_one_line_a_second(
     overloaded: tuple[FastAPI, httpx.Client], caplog: pytest.LogCaptureFixture
 ) -> None:
-    app, client = overloaded
+    _, client = overloaded
     before = counted(client)
-    for _ in range(5):
+    for _ in range(3):
         client.post("/recommend", content=BODY)
-    assert counted(client) == before + 5
-    lines = [record for record in caplog.records if record.name == "service.serving.shedding"]
-    assert len(lines) == 1
-    assert "2.500 s" in lines[0].getMessage()
-    app.state.shedding._said_at = 0.0  # a second later
-    client.post("/recommend", content=BODY)
-    last = [record for record in caplog.records if record.name == "service.serving.shedding"][-1]
-    assert last.getMessage().startswith("5 requests")
+    assert counted(client) == before + 3
+    assert lines_of(caplog)[0].startswith("1 request refused")
+    assert "2.500 s" in lines_of(caplog)[0]
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "service.serving.shedding"]
+
+
+def test_the_end_of_a_burst_is_told_too(
+    overloaded: tuple[FastAPI, httpx.Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = overloaded
+    now = [100.0]
+    shedding = Shedding(
+        app.state.drain,
+        lambda: app.state.runtime.admission,
+        Metrics(),
+        max_body_bytes=500,
+        clock=lambda: now[0],
+    )
+
+    def refuse(times: int) -> None:
+        for _ in range(times):
+            assert shedding.refusal(b"/recommend", []) is not None
+
+    refuse(6)
+    shedding.say()
+    assert [line.split(" refused")[0] for line in lines_of(caplog)] == ["1 request"]
+    now[0] += 1.0
+    for _ in range(2):  # the second time there is nothing left
+        shedding.say()
+    refuse(1)
+    shedding.say(at_once=True)
+    shedding.say(at_once=True)
+    assert [line.split(" refused")[0] for line in lines_of(caplog)] == ["1 request", "5 requests", "1 request"]
+
+
+def test_the_server_tells_what_is_left_now_and_then_and_when_it_ends(
+    overloaded: tuple[FastAPI, httpx.Client], caplog: pytest.LogCaptureFixture, wait_for: Any
+) -> None:
+    app, _ = overloaded
+    now = [100.0]
+    shedding = Shedding(
+        app.state.drain, lambda: app.state.runtime.admission, Metrics(), max_body_bytes=500, clock=lambda: now[0]
+    )
+    server = DrainingServer(uvicorn.Config(app, log_config=None, lifespan="off"), app.state.drain, shedding)
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        for _ in range(3):
+            shedding.refusal(b"/recommend", [])
+        now[0] += 1.0
+        wait_for(lambda: len(lines_of(caplog)) == 2)
+        shedding.refusal(b"/recommend", [])
+        server.should_exit = True
+        thread.join()
+    assert [line.split(" refused")[0] for line in lines_of(caplog)] == ["1 request", "2 requests", "1 request"]
 
 
 def test_a_process_that_leaves_refuses_as_one_that_leaves(overloaded: tuple[FastAPI, httpx.Client]) -> None:
