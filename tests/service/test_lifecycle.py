@@ -173,7 +173,7 @@ def test_a_request_keeps_the_release_that_it_started_with(
     publish("v1")
     entered, let_go = threading.Event(), threading.Event()
 
-    async def slow_read(self: Histories, user_id: str, patience_seconds: float) -> UserItems:
+    async def slow_read(self: Histories, user_id: str, *_: float, **__: float) -> UserItems:
         entered.set()
         while not let_go.is_set():
             await asyncio.sleep(0.01)

@@ -1,78 +1,17 @@
 """Requests that wait together share a run; nobody waits for a timer, and nobody fails for a neighbour."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Any, cast
 
-import numpy as np
 import pytest
 
-from service.decoder import Decoded
-from service.releases.release import Release
-from service.serving.admission import Admission
 from service.serving.batching import MicroBatcher, OverloadedError
 from service.serving.inference import InferenceThread
-from service.serving.run_times import RunTimes
 from service.serving.waiting import DeadlineError
+from tests.service.serving.batches import V1, V2, Decoding, ask, busy_with_first
 
-V1, V2 = cast(Release, "v1"), cast(Release, "v2")
 pytestmark = pytest.mark.anyio
-
-
-class Decoding:
-    """Notes every run; the runs wait until `go` is set; -1 is a request that makes the decoder fail."""
-
-    def __init__(self) -> None:
-        self.runs: list[tuple[Any, list[int], int]] = []
-        self.started, self.go = threading.Event(), threading.Event()
-
-    def __call__(self, release: Release, batch: Sequence[int], beam_width: int) -> list[Decoded]:
-        self.runs.append((release, list(batch), beam_width))
-        self.started.set()
-        assert self.go.wait(10)
-        if -1 in batch:
-            raise ValueError("not finite")
-        return [Decoded(*(np.array([number]) for _ in range(3))) for number in batch]
-
-
-@pytest.fixture
-def decoding() -> Decoding:
-    return Decoding()
-
-
-@pytest.fixture
-def inference(decoding: Decoding) -> Iterator[InferenceThread]:
-    inference = InferenceThread()
-    yield inference
-    decoding.go.set()
-    inference.close()
-
-
-@pytest.fixture
-def times(inference: InferenceThread) -> RunTimes:
-    return inference.run_times
-
-
-@pytest.fixture
-def batcher(inference: InferenceThread, decoding: Decoding) -> MicroBatcher:
-    return MicroBatcher(inference, decoding, max_batch=3, deadline_seconds=10)
-
-
-async def ask(
-    batcher: MicroBatcher, number: int, release: Release = V1, beam_width: int = 10, seconds: float = 100.0
-) -> int:
-    answered = await batcher.decode(release, number, beam_width, deadline=time.monotonic() + seconds)
-    return int(answered.decoded.leaves[0])
-
-
-async def busy_with_first(batcher: MicroBatcher, decoding: Decoding) -> "asyncio.Task[int]":
-    """A first request that the thread is at work on."""
-    first = asyncio.create_task(ask(batcher, 0))
-    await asyncio.to_thread(decoding.started.wait, 10)
-    return first
 
 
 async def test_an_idle_service_decodes_at_once_and_alone(batcher: MicroBatcher, decoding: Decoding) -> None:
@@ -155,71 +94,6 @@ async def test_a_deadline_that_has_passed_is_no_work(batcher: MicroBatcher, deco
     with pytest.raises(DeadlineError):
         await ask(batcher, 1, seconds=-0.1)
     assert decoding.runs == []
-
-
-async def test_who_would_wait_too_long_is_refused_at_once(
-    batcher: MicroBatcher, decoding: Decoding, times: RunTimes
-) -> None:
-    times.record(10, 3, 1000.0)  # a run of three, as it was measured
-    first = await busy_with_first(batcher, decoding)
-    with pytest.raises(OverloadedError) as caught:
-        await ask(batcher, 1)
-    assert caught.value.retry_after_seconds > 100
-    assert "Retry-After" in str(caught.value)
-    decoding.go.set()
-    assert await first == 0
-    assert await ask(batcher, 2) == 2  # an idle thread takes all, or nobody would learn that it is fast again
-
-
-async def test_the_wait_is_that_of_the_run_under_way_and_of_all_before(
-    batcher: MicroBatcher, decoding: Decoding, times: RunTimes
-) -> None:
-    assert batcher.answer_seconds(10) == 0
-    times.record(10, 1, 1.0)
-    times.record(10, 3, 3.0)
-    first = await busy_with_first(batcher, decoding)
-    others = [asyncio.create_task(ask(batcher, number)) for number in range(1, 8)]
-    await asyncio.sleep(0)
-    expected = 1 + 3 + 3 + 1 + 3  # the run, two of three, one of one, and its own, which others will fill
-    assert batcher.answer_seconds() == pytest.approx(expected, abs=0.9)
-    assert batcher.answer_seconds(others=3) == pytest.approx(expected + 3, abs=0.9)
-    admission = Admission(batcher)
-    assert admission.limit_seconds == pytest.approx(6)
-    refused_for = admission.refusal()
-    assert refused_for == pytest.approx(expected, abs=0.9)
-    batcher._deadline_seconds = 100  # one that has more patience
-    assert admission.refusal() is None
-    batcher._deadline_seconds = 10
-    decoding.go.set()
-    await asyncio.gather(first, *others)
-    assert admission.refusal() is None
-
-
-async def test_a_run_that_hangs_is_expected_to_hang_on(
-    batcher: MicroBatcher, decoding: Decoding, times: RunTimes
-) -> None:
-    times.record(10, 1, 0.001)
-    first = await busy_with_first(batcher, decoding)
-    await asyncio.sleep(0.1)
-    assert batcher.answer_seconds() >= 0.09
-    assert batcher.run_age_seconds >= 0.09
-    decoding.go.set()
-    await first
-    assert batcher.run_age_seconds == 0
-
-
-async def test_runs_are_so_short_that_a_deadline_can_be_kept(
-    inference: InferenceThread, decoding: Decoding, times: RunTimes
-) -> None:
-    batcher = MicroBatcher(inference, decoding, max_batch=3, deadline_seconds=0.2)
-    times.record(10, 2, 0.08)
-    times.record(10, 3, 0.2)  # more than half of the deadline
-    first = await busy_with_first(batcher, decoding)
-    others = [asyncio.create_task(ask(batcher, number)) for number in range(1, 6)]
-    await asyncio.sleep(0.09)  # the first run is no faster, so it says nothing of the others
-    decoding.go.set()
-    await asyncio.gather(first, *others)
-    assert [batch for _, batch, _ in decoding.runs][1] == [1, 2]
 
 
 async def test_what_a_request_took_is_told(batcher: MicroBatcher, decoding: Decoding) -> None:
@@ -310,15 +184,3 @@ async def test_a_wrong_number_of_answers_is_an_error_of_the_requests(inference: 
     batcher = MicroBatcher(inference, lambda *_: [], max_batch=3)
     with pytest.raises(ValueError, match="zip"):
         await ask(batcher, 1)
-
-
-async def test_work_beside_runs_is_part_of_the_prediction(batcher: MicroBatcher, decoding: Decoding) -> None:
-    batcher.beside.add(1.0)
-    batcher.beside.request_ended()
-    each = batcher.beside.seconds
-    assert batcher.answer_seconds() == 0  # an idle thread takes everybody
-    assert batcher.answer_seconds(others=4) == pytest.approx(5 * each)
-    first = await busy_with_first(batcher, decoding)
-    assert batcher.answer_seconds(others=1) >= 3 * each
-    decoding.go.set()
-    await first

@@ -131,7 +131,7 @@ def test_an_error_that_quotes_its_user_is_told_without(
 ) -> None:
     user_id = f'it\'s "{MARK}" \\ é'
 
-    async def read(_: Any, user_id: str, patience_seconds: float) -> Any:
+    async def read(_: Any, user_id: str, *__: float, **___: float) -> Any:
         raise KeyError(f"mmgrec:history:{{{user_id}}}", {"user": user_id})
 
     monkeypatch.setattr("service.users.histories.Histories.read", read)
