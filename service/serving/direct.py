@@ -50,16 +50,22 @@ class DirectMiddleware:
         except HTTPException as error:  # the body is too large
             response = await _error_response(Request(scope, receive), error)
         else:
-            response = await self._respond(route, body, Request(scope, receive))
+            await self._respond(route, body, Request(scope, receive), send)
+            return
         await response(scope, receive, send)
 
-    async def _respond(self, route: Route, body: BaseModel, request: Request) -> Response:
+    async def _respond(self, route: Route, body: BaseModel, request: Request, send: Send) -> None:
         request.scope["route"] = route
         try:
             answer: BaseModel = await route.endpoint(body, request)
         except Exception as error:  # noqa: BLE001 - what no handler knows is raised again
-            return await _error_response(request, error)
-        return Response(answer.model_dump_json().encode(), media_type=JSON.decode())
+            response = await _error_response(request, error)
+            await response(request.scope, request.receive, send)
+            return
+        content = answer.model_dump_json().encode()
+        headers = [(b"content-length", b"%d" % len(content)), (b"content-type", JSON)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
 
 
 class _UnusualError(Exception):
