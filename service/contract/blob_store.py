@@ -91,9 +91,9 @@ class RedisBlobs:
         missing = [
             len(piece) for at, piece in pieces.items() if self._client.strlen(self._keys.blob(*at)) != len(piece)
         ]
-        buffers = max(missing, default=0) * min(READERS, len(missing))  # what Redis holds for the chunks in flight
-        needed = sum(missing) + KEY_BYTES * len(missing) + buffers
-        if used + needed > limit:
+        in_flight = max(map(len, pieces.values()), default=0) * min(READERS, len(pieces))  # all of them are read back
+        needed = sum(missing) + KEY_BYTES * len(missing) + in_flight
+        if missing and used + needed > limit:
             raise NoRoomError(
                 f"the release needs {needed} bytes more in Redis, where {used} of maxmemory {limit} are used: raise "
                 "maxmemory (CONFIG SET maxmemory) or keep blobs elsewhere (MMGREC_BLOBS_URL); nothing was written"

@@ -21,10 +21,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.edge.gathering_transport import GatheringTransport
 from service.edge.last_words import HEADERS_TOO_LARGE, MALFORMED_REQUEST, TOO_MANY_AHEAD, TOO_SLOW, last_words
-from service.errors import Kind
+from service.errors import OVERLOADED, Kind
+from service.http_head import header_lines, status_line
 from service.serving.disconnect import DISCONNECT
 from service.serving.shedding import ADMITTED, Shedding
 
+TOO_MANY_REQUESTS = status_line(OVERLOADED.status)
 MOST_AHEAD = 16
 """Requests waiting for an earlier one of their connection, above which nothing more is read from it."""
 MOST_AHEAD_AT_ONCE = 1000
@@ -69,27 +71,26 @@ class Http(HttpToolsProtocol):
         self._head_bytes, self._is_refused = 0, False
         self._due = self.loop.time() + self.seconds_to_complete
         super().on_message_begin()
-        self.scope["extensions"] = {DISCONNECT: cast(Any, self._told_when_gone)}
+        self._extensions: dict[str, Any] = {DISCONNECT: self._told_when_gone}
+        self.scope["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
         """Its headers are complete; what follows is its body, and `max_body_bytes` bounds that."""
         if len(self.pipeline) >= MOST_AHEAD_AT_ONCE:
             raise TooManyAheadError
-        if not self._may_refuse() or not self.shedding.decides(self.url, self.headers):
-            super().on_headers_complete()
-            self._in_head = False
-            return
-        refusal = self.shedding.refusal(self.url, self.headers)
+        decides = self._may_refuse() and self.shedding.decides(self.url, self.headers)
+        refusal = self.shedding.refusal(self.url, self.headers) if decides else None
         if refusal is None:
-            self.scope["extensions"] = {ADMITTED: {}, **(self.scope["extensions"] or {})}
+            if decides:
+                self._extensions[ADMITTED] = {}
             super().on_headers_complete()
-            self._in_head = False
-            return
-        self._in_head, self._is_refused = False, True
-        status_line, _, rest = refusal.partition(b"\r\n")
-        defaults = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        self.transport.write(b"%s\r\n%s" % (status_line, defaults))
-        self.transport.write(rest)
+        else:
+            self._is_refused = True
+            own_headers, body = refusal
+            defaults = header_lines(self.server_state.default_headers)
+            self.transport.write(b"%s%s%s\r\n" % (TOO_MANY_REQUESTS, defaults, own_headers))
+            self.transport.write(body)
+        self._in_head = False
 
     def _may_refuse(self) -> bool:
         """Whether nothing is unusual: no answer is under way on the connection, and it stays open afterwards.
@@ -109,8 +110,8 @@ class Http(HttpToolsProtocol):
         )
 
     def _is_answering(self) -> bool:
-        cycle: Any = self.cycle  # none before the first request
-        return cycle is not None and not cycle.response_complete
+        """Whether answers are owed."""
+        return bool(self.pipeline) or (self._under_way is not None and not self._under_way.response_complete)
 
     def _has_room(self) -> bool:
         """Whether more may be read: not while requests wait, if they are many or the last one's body is large."""
@@ -137,7 +138,7 @@ class Http(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer has been written; after the last one, what is left to say."""
         super().on_response_complete()
-        if self._last_words is not None and not self._is_answering_any() and not self.transport.is_closing():
+        if self._last_words is not None and not self._is_answering() and not self.transport.is_closing():
             self._say_and_close(self._last_words)
 
     def data_received(self, data: bytes) -> None:
@@ -201,13 +202,10 @@ class Http(HttpToolsProtocol):
                 return
             elif self.pipeline:
                 self.pipeline.popleft()
-        if self._is_answering_any():
+        if self._is_answering():
             self._last_words = words
         else:
             self._say_and_close(words)
-
-    def _is_answering_any(self) -> bool:
-        return bool(self.pipeline) or (self._under_way is not None and not self._under_way.response_complete)
 
     def _say_and_close(self, words: bytes) -> None:
         self.transport.write(words)

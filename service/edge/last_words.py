@@ -4,13 +4,12 @@ from collections.abc import Iterable
 
 from service.edge.middleware import HEADERS_TOO_LARGE
 from service.errors import Kind, error_response
+from service.http_head import header_lines, status_line
 from service.request_context import RequestContext
 
 MALFORMED_REQUEST = Kind(400, "invalid_request", "malformed_request")
 TOO_MANY_AHEAD = Kind(400, "invalid_request", "too_many_pipelined")
 TOO_SLOW = Kind(408, "invalid_request", "request_timeout", retryable=True)
-
-_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 __all__ = ["HEADERS_TOO_LARGE", "MALFORMED_REQUEST", "TOO_MANY_AHEAD", "TOO_SLOW", "last_words"]
 
@@ -25,6 +24,4 @@ def last_words(kind: Kind, message: str, default_headers: Iterable[tuple[bytes, 
         (b"x-request-id", context.request_id.encode()),
         (b"connection", b"close"),
     ]
-    lines = [b"HTTP/1.1 %d %s" % (kind.status, _REASONS[kind.status])]
-    lines += [b"%s: %s" % header for header in headers]
-    return b"\r\n".join([*lines, b"", bytes(response.body)])
+    return status_line(kind.status) + header_lines(headers) + b"\r\n" + bytes(response.body)

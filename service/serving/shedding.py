@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from service.errors import OVERLOADED, error_response, retry_after
+from service.http_head import header_lines
 from service.request_context import RequestContext, new_context
 from service.serving.admission import Admission
 from service.serving.batching import OverloadedError
@@ -76,8 +77,8 @@ class Shedding:
         length = next((value for name, value in headers if name == b"content-length"), b"")
         return length.isdigit() and int(length) <= self._max_body_bytes
 
-    def refusal(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        """The answer to such a request if there is no time for it, from the status line on; None to let it in."""
+    def refusal(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
+        """If there is no time for such a request, header lines and body of its 429; None to let it in."""
         admission = self._admission()
         seconds = admission.refusal()
         if seconds is None:
@@ -111,17 +112,10 @@ class Shedding:
             self._unsaid, self._said_at = 0, now
 
 
-def _rendered(seconds: float, limit_seconds: float, request_id: bytes) -> bytes:
+def _rendered(seconds: float, limit_seconds: float, request_id: bytes) -> tuple[bytes, bytes]:
     answer = _answer(round(seconds, 2), limit_seconds)
-    length = len(answer.before_id) + len(request_id) + len(answer.after_id)
-    return b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n%s%s%s" % (
-        answer.headers,
-        length,
-        request_id,
-        answer.before_id,
-        request_id,
-        answer.after_id,
-    )
+    body = b"%s%s%s" % (answer.before_id, request_id, answer.after_id)
+    return b"%scontent-length: %d\r\nx-request-id: %s\r\n" % (answer.headers, len(body), request_id), body
 
 
 @lru_cache(maxsize=256)
@@ -131,6 +125,5 @@ def _answer(seconds: float, limit_seconds: float) -> _Answer:
     why = str(OverloadedError(seconds, limit_seconds))
     response = error_response(OVERLOADED, why, placeholder, retry_after(seconds))
     before, after = bytes(response.body).split(placeholder.request_id.encode())
-    lines = [b"HTTP/1.1 429 Too Many Requests"]
-    lines += [name + b": " + value for name, value in response.raw_headers if name != b"content-length"]
-    return _Answer(b"\r\n".join(lines) + b"\r\n", before, after)
+    headers = [header for header in response.raw_headers if header[0] != b"content-length"]
+    return _Answer(header_lines(headers), before, after)

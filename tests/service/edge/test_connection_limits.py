@@ -20,7 +20,8 @@ from service.serving.shedding import Shedding
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 POST = b"POST /recommend HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
-REFUSAL = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 400\r\n\r\n" + b"x" * 400
+OWN_HEADERS, BODY = b"content-length: 400\r\n", b"x" * 400
+REFUSAL = b"HTTP/1.1 429 Too Many Requests\r\n" + OWN_HEADERS + b"\r\n" + BODY
 WaitFor = Callable[[Callable[[], Any]], Any]
 
 
@@ -34,9 +35,9 @@ class Refusing:
     def decides(self, target: bytes, headers: Any) -> bool:
         return self.refuses
 
-    def refusal(self, target: bytes, headers: Any) -> bytes:
+    def refusal(self, target: bytes, headers: Any) -> tuple[bytes, bytes]:
         self.refused += 1
-        return REFUSAL
+        return OWN_HEADERS, BODY
 
 
 class Served:
