@@ -41,13 +41,13 @@ def measure(seed: int, num_items: int, *, quick: bool) -> dict[str, Any]:
     from benchmarks.decoding.catalogue import make_catalogue
     from benchmarks.decoding.graphs import PendingGraphs
     from benchmarks.running.service_process import status_of
-    from benchmarks.serving import measurements, world
+    from benchmarks.serving import agreed, measurements, world
 
     plan = measurements.QUICK if quick else measurements.FULL
     progress("exporting or finding the model, making the catalogue")
     graphs = PendingGraphs(seed)
     catalogue = make_catalogue(num_items, seed)
-    report: dict[str, Any] = {"benchmark": "http", "quick": quick, "items": num_items, "cores": len(world.CORES)}
+    report: dict[str, Any] = {"benchmark": "http", "quick": quick, "items": num_items, "cores": len(agreed.CORES)}
     decoder = graphs.wait().decoder
     with (
         world.running(decoder, catalogue, deadline_seconds=DEADLINE_SECONDS) as service,
@@ -57,10 +57,8 @@ def measure(seed: int, num_items: int, *, quick: bool) -> dict[str, Any]:
         measurements.load(service, "closed", 8, 1.0)
         progress("one request at a time")
         report |= measurements.one_at_a_time(service, bare, plan)
-        progress("saturation")
-        report |= measurements.saturated(service, bare, plan)
-        progress("twice as much")
-        report |= measurements.overloaded(service, plan, report["saturation_per_second"], DEADLINE_SECONDS)
+        progress("saturation, and twice as much")
+        report |= measurements.saturated_and_overloaded(service, bare, plan, DEADLINE_SECONDS)
         report["resident_mib"] = status_of(service.process.pid)["resident_mib"]
     return report
 

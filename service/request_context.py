@@ -145,11 +145,17 @@ class Ended(NamedTuple):
     ended: float
 
 
-def new_context(header: str | None) -> RequestContext:
-    """Start a context. An X-Request-ID that breaks the pattern is replaced: it would end up in logs and headers."""
+def new_context(header: str | None, since: float | None = None) -> RequestContext:
+    """Start a context. An X-Request-ID that breaks the pattern is replaced: it would end up in logs and headers.
+
+    Args:
+        header: X-Request-ID.
+        since: `time.monotonic()` when the request came, if that was before now.
+    """
+    started = time.monotonic() if since is None else since
     if header is not None and _REQUEST_ID.fullmatch(header):
-        return RequestContext(request_id=header)
-    return RequestContext()
+        return RequestContext(request_id=header, started=started)
+    return RequestContext(started=started)
 
 
 def context_of(scope: Mapping[str, Any]) -> RequestContext:

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.decoding.catalogue import make_catalogue
 from benchmarks.decoding.graphs import PendingGraphs
 from benchmarks.decoding.subject import SETTINGS
-from benchmarks.serving.world import HISTORY, SERVICE_CORE, on_core
+from benchmarks.serving.agreed import HISTORY, SERVICE_CORE, on_core
 from service.constraints import ItemFilter
 from service.decoder import BeamDecoder
 

@@ -3,8 +3,9 @@
     python -m benchmarks.serving.load PORT closed CALLERS SECONDS
     python -m benchmarks.serving.load PORT open REQUESTS_PER_SECOND SECONDS
 
-Prints one JSON object: for every status the seconds of each request. In the open loop a request's time counts from when
-it was to be sent, so a service that stalls does not hide it by making its callers wait.
+Prints one JSON object: for every status, of each request, when it ended in seconds after the start of the load, and how
+many seconds it took. In the open loop a request's time counts from when it was to be sent, so a service that stalls
+does not hide it by making its callers wait.
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from collections import defaultdict
 import numpy as np
 import uvloop
 
-from benchmarks.serving.world import API_KEY, OTHER_CORES, USERS, on_core, user_id
+from benchmarks.serving.agreed import API_KEY, OTHER_CORES, USERS, on_core, user_id
 
-Seconds = dict[str, list[float]]
+Requests = dict[str, list[tuple[float, float]]]
 
 
 class Callers:
@@ -29,7 +30,8 @@ class Callers:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._requests = [_request(user) for user in range(USERS)]
         self._sent = 0
-        self.seconds: Seconds = defaultdict(list)
+        self._started = time.monotonic()
+        self.requests: Requests = defaultdict(list)
 
     async def ask(self, since: float) -> None:
         """One request, timed from `since`."""
@@ -38,7 +40,8 @@ class Callers:
             status = await self._exchange(self._requests[self._sent % USERS])
         except (OSError, asyncio.IncompleteReadError) as error:
             status = type(error).__name__
-        self.seconds[status].append(time.monotonic() - since)
+        ended = time.monotonic()
+        self.requests[status].append((ended - self._started, ended - since))
 
     def close(self) -> None:
         """Close the connections."""
@@ -92,7 +95,7 @@ def main() -> None:
         uvloop.run(closed_loop(callers, int(amount), float(seconds)))
     else:
         uvloop.run(open_loop(callers, float(amount), float(seconds)))
-    print(json.dumps(callers.seconds))
+    print(json.dumps(callers.requests))
 
 
 if __name__ == "__main__":

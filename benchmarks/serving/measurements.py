@@ -4,6 +4,7 @@ Service and bare decoder take turns on one core, because machines are noisy: rat
 """
 
 import json
+import math
 import subprocess
 import sys
 import urllib.request
@@ -11,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.running.service_process import ServiceProcess
-from benchmarks.serving.world import API_KEY
+from benchmarks.serving.agreed import API_KEY
+from benchmarks.serving.load import Requests
 
 BATCHES = (8, 16, 32)
 """Of the bare decoder; the best one is what saturation is compared with."""
@@ -24,17 +26,40 @@ CALLERS = 96
 """In the closed loop that saturates the service: three full batches."""
 
 
+SETTLING_SECONDS = 0.5
+"""Of every load: until then connections are made and the queue fills."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured: turns of a comparison, seconds of a turn, seconds of the overload."""
+    """How much is measured: turns of a comparison, seconds of a turn, seconds of a turn of the overload."""
 
     turns: int
     turn_seconds: float
     overload_seconds: float
 
 
-QUICK = Plan(turns=3, turn_seconds=1.0, overload_seconds=8.0)
-FULL = Plan(turns=9, turn_seconds=4.0, overload_seconds=40.0)
+QUICK = Plan(turns=3, turn_seconds=1.5, overload_seconds=3.0)
+FULL = Plan(turns=9, turn_seconds=4.0, overload_seconds=6.0)
+
+
+class Load(NamedTuple):
+    """What became of a load: `benchmarks.serving.load`.
+
+    What ends after the last request was to be sent counts for nothing: then the queue only empties.
+    """
+
+    requests: Requests
+    seconds: float
+
+    def times(self, status: str) -> list[float]:
+        """How long the requests took that ended so, once the load had settled."""
+        settled = self.requests.get(status, [])
+        return [took for ended, took in settled if SETTLING_SECONDS <= ended <= self.seconds]
+
+    def per_second(self, status: str, limit: float = math.inf) -> float:
+        """How many ended so in a second, having taken at most `limit` seconds."""
+        return sum(took <= limit for took in self.times(status)) / (self.seconds - SETTLING_SECONDS)
 
 
 class Bare:
@@ -67,13 +92,12 @@ def bare_decoder(seed: int, num_items: int) -> Iterator[Bare]:
         process.communicate()
 
 
-def load(service: ServiceProcess, kind: str, amount: float, seconds: float) -> dict[str, list[float]]:
-    """Seconds of requests by status; see `benchmarks.serving.load`."""
+def load(service: ServiceProcess, kind: str, amount: float, seconds: float) -> Load:
+    """Put a load on the service and wait for its end; see `benchmarks.serving.load`."""
     shown = str(int(amount)) if kind == "closed" else str(amount)
     command = [sys.executable, "-m", "benchmarks.serving.load", str(service.port), kind, shown, str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, list[float]] = json.loads(done.stdout)
-    return found
+    return Load(json.loads(done.stdout), seconds)
 
 
 def cpu_outside_decode(service: ServiceProcess) -> float:
@@ -95,8 +119,9 @@ def one_at_a_time(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, 
     for _ in range(plan.turns):
         alone = bare.turn(1, plan.turn_seconds)
         before = cpu_outside_decode(service)
-        answered = load(service, "closed", 1, plan.turn_seconds)["200"]
-        cpu.append((cpu_outside_decode(service) - before) / len(answered))
+        found = load(service, "closed", 1, plan.turn_seconds)
+        cpu.append((cpu_outside_decode(service) - before) / len(found.requests["200"]))
+        answered = found.times("200")
         over.append(median(answered) - median(alone["calls"]))
         calls += answered
     p50, p99 = np.percentile(calls, [50, 99]) * 1000
@@ -108,37 +133,58 @@ def one_at_a_time(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, 
     }
 
 
-def saturated(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, Any]:
-    """Answers per second of many callers beside the decoder's best batched rate on the same core, and their CPU."""
-    shares, rates, cpu = [], [], []
-    for _ in range(plan.turns):
-        alone = {batch: bare.turn(batch, plan.turn_seconds / len(BATCHES))["calls"] for batch in BATCHES}
-        best = max(batch / median(calls) for batch, calls in alone.items())
-        before = cpu_outside_decode(service)
-        answered = load(service, "closed", CALLERS, plan.turn_seconds).get("200", [])
-        cpu.append((cpu_outside_decode(service) - before) / len(answered))
-        rates.append(len(answered) / plan.turn_seconds)
-        shares.append(rates[-1] / best)
-    return {
-        "saturation_share": round(median(shares), 3),
-        "saturation_per_second": round(median(rates), 1),
-        "cpu_ms_outside_decode": round(median(cpu) * 1000, 3),
-    }
+class _Turn(NamedTuple):
+    """Saturation, and twice as many requests straight after it."""
+
+    bare_per_second: float
+    saturation_per_second: float
+    cpu_seconds: float
+    overload: Load
+    goodput_per_second: float
 
 
-def overloaded(service: ServiceProcess, plan: Plan, per_second: float, deadline_seconds: float) -> dict[str, Any]:
-    """Twice as many requests as can be answered, whether or not they are."""
-    found = load(service, "open", 2 * per_second, plan.overload_seconds)
-    answered, refused = found.pop("200", []), found.pop("429", [])
-    in_time = sum(seconds <= deadline_seconds for seconds in answered)
+def saturated_and_overloaded(
+    service: ServiceProcess, bare: Bare, plan: Plan, deadline_seconds: float
+) -> dict[str, Any]:
+    """Answers per second of many callers as a share of the decoder's best batched rate; goodput under twice as many."""
+    turns = [_turn(service, bare, plan, deadline_seconds) for _ in range(plan.turns)]
+    overloads = [turn.overload for turn in turns]
+    refused = [seconds for each in overloads for seconds in each.times("429")]
+    answered = [seconds for each in overloads for seconds in each.times("200")]
+    statuses = {status for each in overloads for status in each.requests} - {"200", "429"}
     return {
-        "overload_goodput_share": round(in_time / plan.overload_seconds / per_second, 3),
-        "refusal_p99_ms": round(float(np.percentile(refused, 99)) * 1000, 2) if refused else None,
+        "saturation_share": round(median(turn.saturation_per_second / turn.bare_per_second for turn in turns), 3),
+        "saturation_per_second": round(median(turn.saturation_per_second for turn in turns), 1),
+        "cpu_ms_outside_decode": round(median(turn.cpu_seconds for turn in turns) * 1000, 3),
+        "overload_goodput_share": round(
+            median(turn.goodput_per_second / turn.saturation_per_second for turn in turns), 3
+        ),
+        "refusal_p99_ms": _p99_ms(refused),
         "overload": {
-            "asked_per_second": round(2 * per_second, 1),
+            "goodput_per_second": round(median(turn.goodput_per_second for turn in turns), 1),
             "answered": len(answered),
-            "answered_p99_ms": round(float(np.percentile(answered, 99)) * 1000, 1) if answered else None,
+            "answered_p99_ms": _p99_ms(answered),
             "refused": len(refused),
-            "others": {status: len(seconds) for status, seconds in found.items()},
+            "others": {status: sum(len(each.requests.get(status, [])) for each in overloads) for status in statuses},
         },
     }
+
+
+def _turn(service: ServiceProcess, bare: Bare, plan: Plan, deadline_seconds: float) -> _Turn:
+    alone = {batch: bare.turn(batch, plan.turn_seconds / len(BATCHES))["calls"] for batch in BATCHES}
+    before = cpu_outside_decode(service)
+    found = load(service, "closed", CALLERS, plan.turn_seconds)
+    cpu = (cpu_outside_decode(service) - before) / len(found.requests["200"])
+    rate = found.per_second("200")
+    overload = load(service, "open", 2 * rate, plan.overload_seconds)
+    return _Turn(
+        bare_per_second=max(batch / median(calls) for batch, calls in alone.items()),
+        saturation_per_second=rate,
+        cpu_seconds=cpu,
+        overload=overload,
+        goodput_per_second=overload.per_second("200", deadline_seconds),
+    )
+
+
+def _p99_ms(seconds: list[float]) -> float | None:
+    return round(float(np.percentile(seconds, 99)) * 1000, 2) if seconds else None

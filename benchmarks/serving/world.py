@@ -1,12 +1,7 @@
-"""A service as it would run: a made-up catalogue as a release, users with histories, a Redis, a core of its own.
+"""A service as it would run: a made-up catalogue as a release, users with histories, a Redis, a core of its own."""
 
-The service has the first core; Redis and the load have the others. On a machine with one core all share it, and the
-report says so.
-"""
-
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,23 +12,13 @@ from benchmarks.decoding.catalogue import Catalogue
 from benchmarks.decoding.subject import SETTINGS
 from benchmarks.running.made_up_release import release_arrays, write_release
 from benchmarks.running.service_process import ServiceProcess, running_service
+from benchmarks.serving.agreed import API_KEY, HISTORY, OTHER_CORES, SERVICE_CORE, USERS, item_id, on_core, user_id
 from service.contract.item_table import ItemTable
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import ensure_server, stop_server
 from service.contract.release_store import ReleaseStore
 
-HISTORY = 20
-USERS = 1_000
 NAMESPACE = "bench"
-API_KEY = "benchmark-key-of-a-sensible-length"
-CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-SERVICE_CORE, OTHER_CORES = CORES[0], CORES[1:] or CORES
-
-
-def on_core(core: int | Sequence[int]) -> None:
-    """Keep this process, or one that it is about to become, to cores; nothing where the system cannot."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core} if isinstance(core, int) else set(core))
 
 
 @contextmanager
@@ -82,13 +67,3 @@ def _load_histories(client: redis.Redis, num_items: int) -> None:
             pipeline.lpush(keys.history(user_id(user)), *items)
             pipeline.zadd(keys.seen(user_id(user)), {item: at for at, item in enumerate(items, 1)})
         pipeline.execute()
-
-
-def item_id(row: int) -> str:
-    """The id of an item row."""
-    return f"item-{row}"
-
-
-def user_id(user: int) -> str:
-    """The id of a user."""
-    return f"user-{user}"

@@ -28,6 +28,11 @@ class GatheringTransport:
             self._waiting = bytes(data)
             self._loop.call_soon(self._flush)
 
+    def write_at_once(self, data: bytes) -> None:
+        """Send bytes, after those that wait."""
+        self._flush()
+        self._transport.write(data)
+
     def close(self) -> None:
         """Close after what was written."""
         self._flush()

@@ -6,12 +6,15 @@
   before it costs memory worth mentioning.
 - A word to whoever works for a caller who has left.
 - Refusals before anything is made of a request (`service.serving.shedding`).
+- Requests that are let in and would only wait are begun together (`service.serving.late_start`).
 
 A connection is closed only after the answers that it is owed: one that overtook them would pass for one of them.
 """
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -21,10 +24,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.edge.gathering_transport import GatheringTransport
 from service.edge.last_words import HEADERS_TOO_LARGE, MALFORMED_REQUEST, TOO_MANY_AHEAD, TOO_SLOW, last_words
+from service.edge.request_head import read_usual_head
 from service.errors import OVERLOADED, Kind
 from service.http_head import header_lines, status_line
+from service.serving.admission import ADMITTED
 from service.serving.disconnect import DISCONNECT
-from service.serving.shedding import ADMITTED, Shedding
+from service.serving.shedding import Shedding
 
 TOO_MANY_REQUESTS = status_line(OVERLOADED.status)
 MOST_AHEAD = 16
@@ -51,7 +56,9 @@ class Http(HttpToolsProtocol):
     _in_head = False
     _has_moved_on = False  # within one read
     _head_bytes = 0
-    _is_refused = False
+    _admitted_at: float | None = None  # the request that begins now was let in
+    _refused_at = -math.inf
+    _to_leave_out = 0  # bytes of a refused request's body, which are still to come
     _is_over = False  # what comes is no longer read
     _last_words: bytes | None = None  # to be sent after the answers that are still owed
     _under_way: Any = None  # the cycle whose turn it is; uvicorn's own `cycle` is the one that came last
@@ -59,7 +66,8 @@ class Http(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A caller has come; several requests may be under way, for they can be sent ahead of the answers."""
-        super().connection_made(cast(asyncio.Transport, GatheringTransport(transport)))
+        self._out = GatheringTransport(transport)
+        super().connection_made(cast(asyncio.Transport, self._out))
         self.flow = BoundedFlow(self.transport, self._has_room)
         self._told_when_gone: list[Callable[[], None]] = []
         self._due = self.loop.time() + self.seconds_to_complete
@@ -68,46 +76,21 @@ class Http(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_message, self._in_head, self._has_moved_on = True, True, True
-        self._head_bytes, self._is_refused = 0, False
+        self._head_bytes = 0
         self._due = self.loop.time() + self.seconds_to_complete
         super().on_message_begin()
-        self._extensions: dict[str, Any] = {DISCONNECT: self._told_when_gone}
-        self.scope["extensions"] = self._extensions
+        extensions: dict[str, Any] = {DISCONNECT: self._told_when_gone}
+        if self._admitted_at is not None:
+            extensions[ADMITTED] = {"since": self._admitted_at}
+            self._admitted_at = None
+        self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
         """Its headers are complete; what follows is its body, and `max_body_bytes` bounds that."""
         if len(self.pipeline) >= MOST_AHEAD_AT_ONCE:
             raise TooManyAheadError
-        decides = self._may_refuse() and self.shedding.decides(self.url, self.headers)
-        refusal = self.shedding.refusal(self.url, self.headers) if decides else None
-        if refusal is None:
-            if decides:
-                self._extensions[ADMITTED] = {}
-            super().on_headers_complete()
-        else:
-            self._is_refused = True
-            own_headers, body = refusal
-            defaults = header_lines(self.server_state.default_headers)
-            self.transport.write(b"%s%s%s\r\n" % (TOO_MANY_REQUESTS, defaults, own_headers))
-            self.transport.write(body)
+        super().on_headers_complete()
         self._in_head = False
-
-    def _may_refuse(self) -> bool:
-        """Whether nothing is unusual: no answer is under way on the connection, and it stays open afterwards.
-
-        A caller who does not read goes the usual way as well, which waits for them: refusals would pile up.
-        """
-        parser = self.parser
-        return (
-            parser.get_method() == b"POST"
-            and parser.get_http_version() == "1.1"
-            and parser.should_keep_alive()
-            and not parser.should_upgrade()
-            and not self.expect_100_continue
-            and not self.flow.write_paused
-            and not self._is_answering()
-            and not self.root_path
-        )
 
     def _is_answering(self) -> bool:
         """Whether answers are owed."""
@@ -119,21 +102,26 @@ class Http(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._under_way = cycle
-        super()._start_asgi_task(cycle, app)
+        start = super()._start_asgi_task
+
+        def begin() -> None:
+            if not cycle.disconnected:
+                start(cycle, app)
+
+        if ADMITTED in cycle.scope["extensions"]:
+            self.shedding.begin(begin)
+        else:
+            begin()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body; that of a refused request is not kept."""
+        """A piece of the body."""
         self._has_moved_on, self._head_bytes = True, 0
-        if not self._is_refused:
-            super().on_body(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body has ended."""
         self._in_message, self._due = False, None
-        if self._is_refused:
-            self.on_response_complete()
-        else:
-            super().on_message_complete()
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer has been written; after the last one, what is left to say."""
@@ -146,7 +134,9 @@ class Http(HttpToolsProtocol):
 
         Those count for the size of the headers that began and ended within the same ones, or within what trails a body.
         """
-        if self._is_over:
+        if self._to_leave_out:
+            data = self._leave_out(data)
+        if self._is_over or not data or (data.startswith(b"POST /recommend") and self._refuses(data)):
             return
         self._unset_keepalive_if_required()
         self._has_moved_on = False
@@ -173,6 +163,50 @@ class Http(HttpToolsProtocol):
         elif self._due is None and self.timeout_keep_alive_task is None and not self._is_answering():
             self._due = self.loop.time() + self.seconds_to_complete  # empty lines: no request, but no silence either
 
+    def _refuses(self, data: bytes) -> bool:
+        """Whether the request that begins here, its head complete, has been refused; else the parser is to have it.
+
+        A caller who does not read goes the usual way as well, which waits for them: refusals would pile up.
+        """
+        unusual = self._in_message or self._is_answering() or self.flow.write_paused or self.root_path
+        if unusual or not self.shedding.decides:
+            return False
+        seconds = self.shedding.seconds()
+        if seconds is None:
+            self._admitted_at = time.monotonic()
+            return False
+        head = read_usual_head(data)
+        if head is None or head.num_bytes > self.max_header_bytes or len(data) > head.num_bytes + head.body_bytes:
+            return False
+        answer = self.shedding.refusal(head.target, head.body_bytes, head.request_id, seconds)
+        if answer is None:
+            return False
+        defaults = header_lines(self.server_state.default_headers)
+        self._out.write_at_once(b"%s%s%s" % (TOO_MANY_REQUESTS, defaults, answer))
+        self._refused_at = self.loop.time()
+        self._to_leave_out = head.num_bytes + head.body_bytes - len(data)
+        self._due = self._refused_at + self.seconds_to_complete if self._to_leave_out else None
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_handler()
+        return True
+
+    def _leave_out(self, data: bytes) -> bytes:
+        """What comes after the body of the request that was refused."""
+        rest = data[self._to_leave_out :]
+        self._to_leave_out -= len(data) - len(rest)
+        if not self._to_leave_out:
+            self._due = None
+        return rest
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which nothing happens; to set this timer at every refusal would cost more than that."""
+        since = self.loop.time() - self._refused_at
+        if since < self.timeout_keep_alive:
+            again = self.timeout_keep_alive - since
+            self.timeout_keep_alive_task = self.loop.call_later(again, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
     def _look_at_the_clock(self) -> None:
         """One timer a connection, set again when it has run: one for each request would cost more."""
         if self.transport.is_closing() or self._is_over:
@@ -195,7 +229,7 @@ class Http(HttpToolsProtocol):
         logger.info("a connection is closed: %s (%s)", message, kind.code)
         words = last_words(kind, message, self.server_state.default_headers)
         if self._in_message and not self._in_head:  # its body is not complete, and never will be
-            if self._is_refused or self.cycle.response_complete:
+            if self.cycle.response_complete:
                 words = b""
             elif self.cycle is self._under_way:
                 self._say_and_close(b"" if self.cycle.response_started else words)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import INTERNAL, Kind, error_response
 from service.request_context import CONTEXT_KEY, Ended, RequestContext, new_context
+from service.serving.admission import ADMITTED
 from service.telemetry.observation import CLIENT_GONE, Observation, users_of
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         request_id, declared, header_bytes = _read_headers(scope)
-        context = scope[CONTEXT_KEY] = new_context(request_id)
+        admitted = scope.get("extensions", {}).get(ADMITTED, {})
+        context = scope[CONTEXT_KEY] = new_context(request_id, admitted.get("since"))
         status = CLIENT_GONE
 
         async def send_with_headers(message: Message) -> None:

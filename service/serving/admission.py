@@ -6,6 +6,10 @@ deadline, but not a longer queue.
 """
 
 from service.serving.batching import MicroBatcher
+from service.serving.late_start import LateStart
+
+ADMITTED = "mmgrec.admitted"
+"""Extension of an ASGI scope whose request was let in before it was one; `since` is `time.monotonic()` then."""
 
 
 class Admission:
@@ -17,13 +21,13 @@ class Admission:
     Attributes:
         in_flight: requests read and not yet answered; the recommender counts them. One whose body is still coming does
             not count, or idle connections could fill the queue.
-        refused: requests refused since the start.
+        late_start: for requests that are let in; those that it holds back count as well.
     """
 
     def __init__(self, batcher: MicroBatcher) -> None:
         self._batcher = batcher
         self.in_flight = 0
-        self.refused = 0
+        self.late_start = LateStart(lambda: batcher.seconds_left)
 
     @property
     def limit_seconds(self) -> float:
@@ -32,9 +36,7 @@ class Admission:
 
     def refusal(self) -> float | None:
         """None to let a request in, else how many seconds later to come back: when the present queue will be gone."""
-        # Those whose histories are still being read will be queued before it.
-        seconds = self._batcher.answer_seconds(others=self.in_flight - self._batcher.unanswered)
-        if seconds <= self.limit_seconds:
-            return None
-        self.refused += 1
-        return seconds
+        # Those that are held back, or whose histories are still being read, will be queued before it.
+        others = self.late_start.held + self.in_flight - self._batcher.unanswered
+        seconds = self._batcher.answer_seconds(others=others)
+        return seconds if seconds > self.limit_seconds else None

@@ -6,10 +6,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import DRAINING, OVERLOADED, error_response, retry_after
 from service.request_context import context_of
-from service.serving.admission import Admission
+from service.serving.admission import ADMITTED, Admission
 from service.serving.batching import OverloadedError
 from service.serving.drain import Drain
-from service.serving.shedding import ADMITTED
 
 ALWAYS_ANSWERED = ("/health", "/livez", "/readyz", "/v2", "/metrics", "/info")
 """Who watches a service that leaves must still be told so."""
@@ -37,7 +36,7 @@ class GateMiddleware:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        if drain.refusing:
+        if drain.refusing and ADMITTED not in scope.get("extensions", {}):
             headers = retry_after(RETRY_DRAINED_SECONDS)
             refusal = error_response(DRAINING, REFUSED_WHEN_DRAINING, context_of(scope), headers)
             await refusal(scope, receive, send_and_close)

@@ -1,4 +1,4 @@
-"""Refusals before there is a request: when the decoder's queue is full, as soon as the headers have been read.
+"""Refusals before there is a request: when the decoder's queue is full, as soon as its head has come.
 
 `service.serving.gate` refuses the same requests for the same reason, but by then each has cost half of one that is
 answered, and at twice the load that can be borne a quarter of the answers would be lost to refusing the others. So
@@ -8,7 +8,7 @@ whoever is refused here is not asked for a key and has no line in the log: there
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,8 +21,6 @@ from service.serving.drain import Drain
 from service.telemetry.metrics import Metrics
 
 ROUTES = {b"/recommend": "/recommend", b"/recommend/batch": "/recommend/batch"}
-ADMITTED = "mmgrec.admitted"
-"""Extension of an ASGI scope whose request was let in here."""
 SECONDS_BETWEEN_LINES = 1.0
 
 logger = logging.getLogger(__name__)
@@ -65,33 +63,38 @@ class Shedding:
         self._said_at = -math.inf
         self._last = (0.0, 0.0)  # seconds that an answer would have taken, and their limit
 
-    def decides(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether a POST request waits for the decoder and has nothing else to be refused for.
+    @property
+    def decides(self) -> bool:
+        """Whether requests are let in or refused here: a process that leaves has other things to say."""
+        return not self._drain.draining
+
+    def seconds(self) -> float | None:
+        """How long an answer would take, if that is too long; None for those who are let in."""
+        return self._admission().refusal()
+
+    def begin(self, request: Callable[[], None]) -> None:
+        """Begin with a request that was let in: now, or when it is time."""
+        self._admission().late_start.begin(request)
+
+    def refusal(self, target: bytes, body_bytes: int, request_id: bytes | None, seconds: float) -> bytes | None:
+        """Header lines, empty line and body of a 429; None for a request that does not wait for the decoder.
 
         Args:
             target: of the request line.
-            headers: names in lower case, and values.
+            body_bytes: length of the body; one that is too long is refused elsewhere.
+            request_id: the caller's own, None without one.
+            seconds: how long an answer would take.
         """
-        if target not in ROUTES or self._drain.draining:
-            return False
-        length = next((value for name, value in headers if name == b"content-length"), b"")
-        return length.isdigit() and int(length) <= self._max_body_bytes
-
-    def refusal(self, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
-        """If there is no time for such a request, header lines and body of its 429; None to let it in."""
-        admission = self._admission()
-        seconds = admission.refusal()
-        if seconds is None:
+        route = ROUTES.get(target)
+        if route is None or body_bytes > self._max_body_bytes:
             return None
-        self._metrics.count(ROUTES[target], OVERLOADED.status, OVERLOADED.code)
+        limit = self._admission().limit_seconds
+        self._metrics.count(route, OVERLOADED.status, OVERLOADED.code)
         self._unsaid += 1
-        self._last = (seconds, admission.limit_seconds)
+        self._last = (seconds, limit)
         self.say()
-        given = None
-        for name, value in headers:
-            if name == b"x-request-id":  # the last one holds, as it does for every other request
-                given = value.decode("latin-1")
-        return _rendered(seconds, admission.limit_seconds, new_context(given).request_id.encode())
+        given = None if request_id is None else request_id.decode("latin-1")
+        return _rendered(seconds, limit, new_context(given).request_id.encode())
 
     def say(self, *, at_once: bool = False) -> None:
         """Log how many were refused since the last line; to be called now and then, or the end of a burst is not told.
@@ -112,10 +115,10 @@ class Shedding:
             self._unsaid, self._said_at = 0, now
 
 
-def _rendered(seconds: float, limit_seconds: float, request_id: bytes) -> tuple[bytes, bytes]:
+def _rendered(seconds: float, limit_seconds: float, request_id: bytes) -> bytes:
     answer = _answer(round(seconds, 2), limit_seconds)
     body = b"%s%s%s" % (answer.before_id, request_id, answer.after_id)
-    return b"%scontent-length: %d\r\nx-request-id: %s\r\n" % (answer.headers, len(body), request_id), body
+    return b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n%s" % (answer.headers, len(body), request_id, body)
 
 
 @lru_cache(maxsize=256)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks.serving import load, measurements
-from benchmarks.serving.measurements import Bare, Plan
+from benchmarks.serving.measurements import SETTLING_SECONDS, Bare, Load, Plan
 
-PLAN = Plan(turns=3, turn_seconds=2.0, overload_seconds=10.0)
+PLAN = Plan(turns=3, turn_seconds=2 + SETTLING_SECONDS, overload_seconds=10 + SETTLING_SECONDS)
 
 
 class FakeService:
@@ -34,12 +34,18 @@ class FakeBare:
 def service(monkeypatch: pytest.MonkeyPatch) -> Any:
     service = FakeService()
 
-    def answered(_: Any, kind: str, amount: float, seconds: float) -> dict[str, list[float]]:
+    def answered(_: Any, kind: str, amount: float, seconds: float) -> Load:
+        def ended(took: float, count: int) -> list[tuple[float, float]]:
+            """So many within the time that counts, and some before and after it."""
+            return [(1.0, took)] * count + [(0.1, 9.0)] * 10 + [(seconds + 0.1, 9.0)] * 10
+
         if kind == "open":
-            return {"200": [0.4] * 4000 + [1.5] * 1000, "429": [0.004] * 5000, "504": [1.0]}
-        count = 100 if amount == 1 else 1400
-        service.answers += count
-        return {"200": [0.0025] * count}
+            assert amount == 1400
+            requests = {"200": ended(0.4, 4200) + ended(1.5, 1000), "429": ended(0.004, 5000), "504": [(1.0, 1.0)]}
+        else:
+            requests = {"200": ended(0.0025, 100 if amount == 1 else 1400)}
+            service.answers += len(requests["200"])
+        return Load(requests, seconds)
 
     monkeypatch.setattr(measurements, "load", answered)
     monkeypatch.setattr(measurements, "cpu_outside_decode", lambda _: 0.002 * service.answers)
@@ -51,18 +57,18 @@ def test_one_at_a_time_beside_the_bare_decoder(service: Any) -> None:
     assert found == {"p50_ms": 2.5, "p99_ms": 2.5, "http_over_decode_ms": 0.5, "cpu_ms_outside_decode_alone": 2.0}
 
 
-def test_saturation_is_a_share_of_the_best_batched_rate(service: Any) -> None:
-    assert measurements.saturated(service, _bare(), PLAN) == {
+def test_saturation_and_goodput_are_shares(service: Any) -> None:
+    found = measurements.saturated_and_overloaded(service, _bare(), PLAN, deadline_seconds=1.0)
+    overload = found.pop("overload")
+    assert found == {
         "saturation_share": 0.7,
         "saturation_per_second": 700.0,
         "cpu_ms_outside_decode": 2.0,
+        "overload_goodput_share": 0.6,
+        "refusal_p99_ms": 4.0,
     }
-
-
-def test_goodput_counts_what_was_in_time(service: Any) -> None:
-    found = measurements.overloaded(service, PLAN, 500.0, 1.0)
-    assert (found["overload_goodput_share"], found["refusal_p99_ms"]) == (0.8, 4.0)
-    assert found["overload"]["others"] == {"504": 1}
+    assert (overload["goodput_per_second"], overload["answered_p99_ms"]) == (420.0, 1500.0)
+    assert (overload["answered"], overload["refused"], overload["others"]) == (15600, 15000, {"504": 3})
 
 
 def _bare() -> Bare:
@@ -91,8 +97,9 @@ async def test_the_load_counts_every_status_on_kept_connections(kind: str) -> No
     else:
         await load.open_loop(callers, 100.0, 0.3)
         assert len(bodies) == 30
-    counted = {status: len(seconds) for status, seconds in callers.seconds.items()}
+    counted = {status: len(each) for status, each in callers.requests.items()}
     assert counted == {"200": (len(bodies) + 1) // 2, "429": len(bodies) // 2}
+    assert all(0 < took <= ended < 10 for each in callers.requests.values() for ended, took in each)
     assert all(body["user_id"].startswith("user-") for body in bodies)
     callers.close()
     server.close()

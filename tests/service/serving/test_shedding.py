@@ -153,7 +153,7 @@ def test_the_end_of_a_burst_is_told_too(
 
     def refuse(times: int) -> None:
         for _ in range(times):
-            assert shedding.refusal(b"/recommend", []) is not None
+            assert shedding.refusal(b"/recommend", 2, None, SECONDS) is not None
 
     refuse(6)
     shedding.say()
@@ -180,10 +180,10 @@ def test_the_server_tells_what_is_left_now_and_then_and_when_it_ends(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         for _ in range(3):
-            shedding.refusal(b"/recommend", [])
+            shedding.refusal(b"/recommend", 2, None, SECONDS)
         now[0] += 1.0
         wait_for(lambda: len(lines_of(caplog)) == 2)
-        shedding.refusal(b"/recommend", [])
+        shedding.refusal(b"/recommend", 2, None, SECONDS)
         server.should_exit = True
         thread.join()
     assert [line.split(" refused")[0] for line in lines_of(caplog)] == ["1 request", "2 requests", "1 request"]
