@@ -67,6 +67,7 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         log_config=log_config(settings),
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody here asks where a caller is
         http=http_protocol(settings.max_header_bytes, app.state.shedding),
         timeout_graceful_shutdown=math.ceil(settings.drain_limit_seconds),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -91,8 +91,7 @@ def item_filter(release: Release, prepared: Prepared) -> ItemFilter:
 
 def _rows(item_ids: Iterable[str], release: Release) -> list[int]:
     """Rows of those items that the release knows, in the same order."""
-    row_of = release.row_of.get
-    return [row for item_id in item_ids if (row := row_of(item_id)) is not None]
+    return [row for row in map(release.row_of.get, item_ids) if row is not None]
 
 
 def _category_filter(conditions: CategoryConditions | None) -> CategoryFilter | None:

@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from service.contract.history_scripts import DEFAULT_SEEN_CAP
@@ -210,5 +210,8 @@ class Histories:
             logger.warning("a user's history cannot be read: %s; %s", type(error).__name__, hint)
 
 
-def _texts(raw: Any) -> tuple[str, ...]:
-    return tuple(item.decode("utf-8", "replace") for item in raw)
+def _texts(raw: Iterable[bytes]) -> tuple[str, ...]:
+    """Decoded all at once, unless one of them holds what they are joined by."""
+    items = tuple(raw)
+    texts = b"\n".join(items).decode("utf-8", "replace").split("\n") if items else []
+    return tuple(texts if len(texts) == len(items) else (item.decode("utf-8", "replace") for item in items))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offline import load_histories as module
+from offline.history_commands import HistoryCommands
 from offline.load_histories import Loaded, load_histories
 from offline.user_histories import UserHistories
 from service.contract.history_scripts import FIRST_TIME, HistoryLimits
@@ -134,24 +135,63 @@ def test_a_user_without_items_has_no_keys(client: redis.Redis, keys: RedisKeys) 
     assert counts(load_histories(of([], []), client, keys)) == (2, 0, 0)
 
 
-def test_every_user_in_one_atomic_step_and_no_transaction(client: redis.Redis, keys: RedisKeys) -> None:
-    """In a Redis Cluster users live on different servers."""
+def commands_of(client: redis.Redis, histories: UserHistories, keys: RedisKeys) -> list[str]:
+    """Names of what a load sends, without what scripts do."""
     with client.monitor() as monitor:
-        load_histories(of([0], [1]), client, keys)
+        load_histories(histories, client, keys)
         client.echo("end")
         names: list[str] = []
         while not names or names[-1] != "ECHO":
             command = monitor.next_command()
             if command["client_type"] != "lua":
                 names.append(command["command"].split()[0].upper())
-    assert names.count("EVALSHA") == 2
-    assert not {"MULTI", "EXEC", "DEL", "RPUSH", "ZADD"} & set(names)
+    return [name for name in names if name not in {"CLIENT", "SCRIPT", "MEMORY", "ECHO", "HELLO", "SELECT"}]
+
+
+def test_new_users_are_written_by_a_transaction_and_others_by_a_script_each(
+    client: redis.Redis, keys: RedisKeys
+) -> None:
+    histories = of([0], [1])
+    assert commands_of(client, histories, keys) == [
+        "WATCH",
+        "EXISTS",
+        "MULTI",
+        "RPUSH",
+        "ZADD",
+        "RPUSH",
+        "ZADD",
+        "EXEC",
+    ]
+    assert commands_of(client, histories, keys) == ["WATCH", "EXISTS", "UNWATCH", "EVALSHA", "EVALSHA"]
+
+
+def test_an_event_that_comes_in_between_is_kept(
+    client: redis.Redis, keys: RedisKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creating = HistoryCommands.creating
+
+    def interrupted(*arguments: Any) -> list[bytes]:
+        event(client, keys, "user-1", "mug", NOW)
+        return creating(*arguments)
+
+    monkeypatch.setattr(HistoryCommands, "creating", interrupted)
+    assert counts(load_histories(of([0], [1], [2]), client, keys)) == (3, 2, 1)
+    histories = [stored(client, keys, f"user-{row}")[0] for row in range(3)]
+    assert histories == [["item-0"], ["mug"], ["item-2"]]
+
+
+def test_ids_may_hold_anything(client: redis.Redis, keys: RedisKeys) -> None:
+    named = of([0, 1])._replace(user_ids=("100%d %b \r\n é",), item_ids=("%s", "a\r\nb"))
+    for _ in range(2):
+        load_histories(named, client, keys)
+        assert stored(client, keys, named.user_ids[0]) == (["%s", "a\r\nb"], {"%s": 0, "a\r\nb": 1})
 
 
 def test_a_load_that_was_killed_goes_on_when_it_is_run_again(
     client: redis.Redis, keys: RedisKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH_USERS", 2)
+    monkeypatch.setattr(module, "BATCHES_PER_LOCK", 1)
     histories, asked = of(*([row % NUM_ITEMS] for row in range(9))), []
 
     def killed() -> None:
@@ -192,9 +232,11 @@ users = st.lists(st.lists(st.integers(0, NUM_ITEMS - 1), unique=True, max_size=N
 
 
 @settings(deadline=None, max_examples=40)
-@given(users=users, timed=st.booleans(), seen_cap=st.integers(1, NUM_ITEMS), batch=st.integers(1, 4))
+@given(
+    users=users, timed=st.booleans(), seen_cap=st.integers(1, NUM_ITEMS), batch=st.integers(1, 4), again=st.booleans()
+)
 def test_as_if_written_slowly_one_by_one(
-    redis_url: str, users: list[list[int]], timed: bool, seen_cap: int, batch: int
+    redis_url: str, users: list[list[int]], timed: bool, seen_cap: int, batch: int, again: bool
 ) -> None:
     keys = RedisKeys("test-load-slowly")
     with pytest.MonkeyPatch.context() as patch, redis.Redis.from_url(redis_url, decode_responses=True) as client:
@@ -203,7 +245,8 @@ def test_as_if_written_slowly_one_by_one(
             client.delete(key)
         number = sum(map(len, users))
         times = [FIRST_TIME + at for at in range(number)] if timed else None
-        load_histories(of(*users, times=times), client, keys, HistoryLimits(seen_cap=seen_cap))
+        for _ in range(1 + again):
+            load_histories(of(*users, times=times), client, keys, HistoryLimits(seen_cap=seen_cap))
         at = 0
         for row, user in enumerate(users):
             scored = [(f"item-{item}", FIRST_TIME + at + place if timed else place) for place, item in enumerate(user)]

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import pytest
 import redis
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from service.contract.redis_keys import HISTORY_CAP, RedisKeys
 from service.redis_connection import RedisConnection, RedisUnavailableError
 from service.settings import Settings
-from service.users.histories import MAX_BATCH, Histories
+from service.users.histories import MAX_BATCH, Histories, _texts
 from service.users.user_items import UserItems
 from tests.service.with_redis import connected
 
@@ -36,6 +38,16 @@ def test_oldest_first_and_seen_beside_it(settings: Settings, client_of_redis: re
     (anna,) = read(settings, "anna")
     assert anna.history == ("first", "second", "third")
     assert set(anna.seen) == {"first", "elsewhere"}
+
+
+@given(
+    raw=st.lists(
+        st.lists(st.sampled_from([b"\n", b"a", b"\xc3", b"\xa9", b"\xff"]), max_size=3).map(b"".join), max_size=4
+    )
+)
+@example(raw=[b"\xc3", b"\xa9"])
+def test_texts_are_those_of_the_items_one_by_one(raw: list[bytes]) -> None:
+    assert _texts(raw) == tuple(item.decode("utf-8", "replace") for item in raw)
 
 
 def test_callers_with_patience_let_others_join(settings: Settings) -> None:
