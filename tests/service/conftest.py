@@ -19,7 +19,6 @@ import redis
 import uvicorn
 from fastapi import FastAPI
 
-from service.__main__ import listen
 from service.app import create_app
 from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
@@ -30,6 +29,7 @@ from service.contract.trie import Trie, build_trie
 from service.decoder import Decoded
 from service.edge.http_protocol import http_protocol
 from service.settings import Settings
+from tests.service.over_sockets import serving
 
 NUM_ITEMS = 12
 MODEL = ModelSettings(
@@ -174,15 +174,8 @@ def fake_decoder() -> type[FakeDecoder]:
 def _running(app: FastAPI) -> Iterator[httpx.Client]:
     http: Any = http_protocol(LARGE_HEADERS, app.state.shedding) if hasattr(app.state, "shedding") else "auto"
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", http=http))
-    with listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=20) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            thread.join()
+    with serving(server) as (host, port), httpx.Client(base_url=f"http://{host}:{port}", timeout=20) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

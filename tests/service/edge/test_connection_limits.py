@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 import uvicorn
 
-from service.__main__ import listen
 from service.edge.http_protocol import MOST_AHEAD, MOST_AHEAD_AT_ONCE, Http, http_protocol
 from service.serving.shedding import Shedding
+from tests.service.over_sockets import read_all, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -72,32 +72,16 @@ class Served:
 
 
 @contextmanager
-def serving(*, seconds_to_complete: float = 30.0, refuses: bool = False) -> Iterator[Served]:
+def served_app(*, seconds_to_complete: float = 30.0, refuses: bool = False) -> Iterator[Served]:
     served = Served(seconds_to_complete=seconds_to_complete, refuses=refuses)
     config = uvicorn.Config(
         served, log_config=None, lifespan="off", http=served.protocol, timeout_graceful_shutdown=5, timeout_keep_alive=1
     )
-    server = uvicorn.Server(config)
-    with listen("127.0.0.1", 0) as listener:
-        served.address = listener.getsockname()[:2]
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
+    with serving(uvicorn.Server(config)) as served.address:
         try:
             yield served
         finally:
             served.may_answer.set()
-            server.should_exit = True
-            thread.join()
-
-
-def read_all(connection: socket.socket) -> bytes:
-    read = b""
-    try:
-        while piece := connection.recv(65_536):
-            read += piece
-    except ConnectionResetError:  # closed while there was more to read
-        pass
-    return read
 
 
 def send_until_full(connection: socket.socket, piece: bytes, most: int) -> int:
@@ -125,7 +109,7 @@ def error_of(answer: bytes) -> dict[str, Any]:
 
 
 def test_requests_ahead_are_answered_in_their_order_however_many() -> None:
-    with serving() as served, closing(served.connect()) as connection:
+    with served_app() as served, closing(served.connect()) as connection:
         served.may_answer.set()
         for _ in range(60):
             connection.sendall(GET * MOST_AHEAD)
@@ -135,7 +119,7 @@ def test_requests_ahead_are_answered_in_their_order_however_many() -> None:
 
 def test_no_more_is_read_than_a_few_requests_ahead() -> None:
     padded = b"GET / HTTP/1.1\r\nHost: h\r\nX-Padding: " + b"y" * 8_000 + b"\r\n\r\n"
-    with serving() as served, closing(served.connect()) as connection:
+    with served_app() as served, closing(served.connect()) as connection:
         connection.sendall(padded)
         sent = send_until_full(connection, padded, 2**26)
         assert sent < 2**26  # the rest lies in the buffers of the kernel
@@ -149,7 +133,7 @@ def test_no_more_is_read_than_a_few_requests_ahead() -> None:
 
 
 def test_thousands_at_once_end_the_connection_after_the_answer_that_is_under_way(wait_for: WaitFor) -> None:
-    with serving() as served, closing(served.connect()) as connection:
+    with served_app() as served, closing(served.connect()) as connection:
         connection.sendall(GET)
         wait_for(lambda: served.connections and served.connections[0].cycle)
         connection.sendall(GET * MOST_AHEAD_AT_ONCE * 4)  # about 100 kB
@@ -164,7 +148,7 @@ def test_thousands_at_once_end_the_connection_after_the_answer_that_is_under_way
 
 def test_a_large_body_that_waits_for_its_turn_is_not_read(wait_for: WaitFor) -> None:
     size = 2**24
-    with serving() as served, closing(served.connect()) as connection:
+    with served_app() as served, closing(served.connect()) as connection:
         head = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
         connection.sendall(GET * 5 + head)
         wait_for(lambda: served.connections and len(served.connections[0].pipeline) == 5)
@@ -176,7 +160,7 @@ def test_a_large_body_that_waits_for_its_turn_is_not_read(wait_for: WaitFor) -> 
 
 
 def test_refusals_do_not_pile_up_for_a_caller_who_does_not_read(wait_for: WaitFor) -> None:
-    with serving(refuses=True) as served, closing(served.connect()) as connection:
+    with served_app(refuses=True) as served, closing(served.connect()) as connection:
         sent = 0
         while not (sent and served.connections[0].flow.write_paused):
             connection.sendall(POST)
@@ -207,7 +191,7 @@ def test_refusals_do_not_pile_up_for_a_caller_who_does_not_read(wait_for: WaitFo
 )
 def test_what_is_no_http_is_answered_in_the_one_shape(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "service")
-    with serving() as served:
+    with served_app() as served:
         with closing(served.connect()) as connection:
             connection.sendall(sent)
             alone = read_all(connection)
@@ -240,7 +224,7 @@ def test_what_is_no_http_is_answered_in_the_one_shape(sent: bytes, caplog: pytes
 )
 @pytest.mark.parametrize("dripping", [False, True])
 def test_a_request_has_so_long_to_be_complete(sent: bytes, answers: int, code: str | None, dripping: bool) -> None:
-    with serving(seconds_to_complete=0.4) as served, closing(served.connect()) as connection:
+    with served_app(seconds_to_complete=0.4) as served, closing(served.connect()) as connection:
         served.may_answer.set()
         if dripping:
             for at in range(len(sent)):
@@ -259,7 +243,7 @@ def test_a_request_has_so_long_to_be_complete(sent: bytes, answers: int, code: s
 
 
 def test_a_kept_connection_and_a_slow_answer_have_all_the_time() -> None:
-    with serving(seconds_to_complete=0.1) as served, closing(served.connect()) as connection:
+    with served_app(seconds_to_complete=0.1) as served, closing(served.connect()) as connection:
         connection.sendall(GET)
         time.sleep(0.35)
         served.may_answer.set()
@@ -271,7 +255,7 @@ def test_a_kept_connection_and_a_slow_answer_have_all_the_time() -> None:
 
 def test_who_waits_for_the_service_to_read_on_is_not_late(wait_for: WaitFor) -> None:
     size = 2**24
-    with serving(seconds_to_complete=0.2) as served, closing(served.connect()) as connection:
+    with served_app(seconds_to_complete=0.2) as served, closing(served.connect()) as connection:
         connection.sendall(
             GET + b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size
         )
@@ -283,7 +267,7 @@ def test_who_waits_for_the_service_to_read_on_is_not_late(wait_for: WaitFor) -> 
 
 
 def test_who_leaves_with_requests_ahead_is_no_fault(wait_for: WaitFor, caplog: pytest.LogCaptureFixture) -> None:
-    with serving() as served:
+    with served_app() as served:
         with closing(served.connect()) as connection:
             connection.sendall(GET * 3)
             wait_for(lambda: served.connections and len(served.connections[0].pipeline) == 2)

@@ -1,7 +1,6 @@
 """Headers that are too large, such as never end, and bodies nested without end; over real sockets."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, suppress
@@ -13,10 +12,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from service.__main__ import listen
 from service.app import create_app
 from service.edge.http_protocol import http_protocol
 from service.settings import Settings
+from tests.service.over_sockets import read_all, serving
 
 LIMIT = 32 * 1024
 ASK = {"history": ["item-05"], "n": 1}
@@ -63,22 +62,8 @@ def address(settings: Settings, fake_decoder: Any) -> Iterator[tuple[str, int]]:
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, lifespan="on", http=http_protocol(LIMIT, app.state.shedding))
     )
-    with listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield listener.getsockname()[:2]
-        server.should_exit = True
-        thread.join()
-
-
-def read_all(connection: socket.socket) -> bytes:
-    read = b""
-    try:
-        while piece := connection.recv(65_536):
-            read += piece
-    except ConnectionResetError:  # the server closed while we were still sending
-        pass
-    return read
+    with serving(server) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

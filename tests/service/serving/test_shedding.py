@@ -1,7 +1,6 @@
 """Refusals before there is a request: what is refused so, what is not, and that the connection lives on."""
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from typing import Any
@@ -11,12 +10,13 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from service.__main__ import DrainingServer, listen
+from service.__main__ import DrainingServer
 from service.app import create_app
 from service.serving.admission import Admission
 from service.serving.shedding import Shedding
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from tests.service.over_sockets import read_all, serving
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 SECONDS = 2.5
@@ -42,10 +42,7 @@ def exchange(client: httpx.Client, *sent: bytes) -> bytes:
     with closing(socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=20)) as connection:
         for piece in sent:
             connection.sendall(piece)
-        received = b""
-        while piece := connection.recv(65_536):
-            received += piece
-        return received
+        return read_all(connection)
 
 
 def post(headers: bytes = b"", body: bytes = BODY, target: bytes = b"/recommend") -> bytes:
@@ -176,16 +173,12 @@ def test_the_server_tells_what_is_left_now_and_then_and_when_it_ends(
         app.state.drain, lambda: app.state.runtime.admission, Metrics(), max_body_bytes=500, clock=lambda: now[0]
     )
     server = DrainingServer(uvicorn.Config(app, log_config=None, lifespan="off"), app.state.drain, shedding)
-    with listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
+    with serving(server):
         for _ in range(3):
             shedding.refusal(b"/recommend", 2, None, SECONDS)
         now[0] += 1.0
         wait_for(lambda: len(lines_of(caplog)) == 2)
         shedding.refusal(b"/recommend", 2, None, SECONDS)
-        server.should_exit = True
-        thread.join()
     assert [line.split(" refused")[0] for line in lines_of(caplog)] == ["1 request", "2 requests", "1 request"]
 
 
