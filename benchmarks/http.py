@@ -4,7 +4,8 @@
 
 Prints one JSON object; what is going on stands on stderr. The service has one core, Redis and the load have the others;
 histories come from Redis, and what the service does beside (keys, metrics, logs) is on. `--quick` takes less than a
-minute once the model has been exported. A busy machine spoils all of these figures: `load_average` tells.
+minute once the model has been exported. `wrk`, where it is installed, repeats the
+saturation from outside. A busy machine spoils all of these figures: `load_average` tells.
 """
 
 import argparse
@@ -42,6 +43,7 @@ def measure(seed: int, num_items: int, *, quick: bool) -> dict[str, Any]:
     from benchmarks.decoding.graphs import PendingGraphs
     from benchmarks.running.service_process import status_of
     from benchmarks.serving import agreed, measurements, world
+    from benchmarks.serving.wrk import saturated_by_wrk
 
     plan = measurements.QUICK if quick else measurements.FULL
     progress("exporting or finding the model, making the catalogue")
@@ -59,6 +61,8 @@ def measure(seed: int, num_items: int, *, quick: bool) -> dict[str, Any]:
         report |= measurements.one_at_a_time(service, bare, plan)
         progress("saturation, and twice as much")
         report |= measurements.saturated_and_overloaded(service, bare, plan, DEADLINE_SECONDS)
+        progress("saturation by wrk")
+        report["wrk"] = saturated_by_wrk(service, measurements.CALLERS, plan.overload_seconds)
         report["resident_mib"] = status_of(service.process.pid)["resident_mib"]
     return report
 

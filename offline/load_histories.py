@@ -11,11 +11,11 @@ not happen if one of them has got a history meanwhile; a script (`REPLACE` in `s
 after the others, at three times the price.
 """
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,16 +103,28 @@ def load_histories(
 
 
 class _Senders:
-    """Threads, each with a connection of its own."""
+    """Threads, each of which takes a free connection for a batch."""
 
     def __init__(self, client: redis.Redis, commands: HistoryCommands) -> None:
+        self._client = client
         self._pool = client.connection_pool
         self._commands = commands
-        self._connections: list[Any] = []
-        self._own = threading.local()
-        self._threads = ThreadPoolExecutor(SENDERS, "load-histories", initializer=self._connect)
 
     def __enter__(self) -> "_Senders":
+        self._connections: list[Any] = []
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(SENDERS):
+            try:
+                self._connections.append(self._pool.get_connection())
+            except redis.RedisError:
+                if not self._connections:
+                    raise
+                if len(self._connections) > 1:  # the server, or the URL, allows for so many: others need one
+                    self._pool.release(self._connections.pop())
+                break
+        for connection in self._connections:
+            self._free.put(connection)
+        self._threads = ThreadPoolExecutor(len(self._connections), "load-histories")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,36 +134,51 @@ class _Senders:
 
     def send(self, start: int, end: int) -> "Future[int]":
         """Write users, by row; the future holds how many had nothing newer."""
-        return self._threads.submit(self._write, start, end)
+        return self._threads.submit(self._send, start, end)
 
-    def _connect(self) -> None:
-        self._own.connection = self._pool.get_connection()
-        self._connections.append(self._own.connection)
-
-    def _write(self, start: int, end: int) -> int:
+    def _send(self, start: int, end: int) -> int:
         keys = self._commands.keys(start, end)
         if not keys:
             return 0
+        connection = self._free.get()
+        try:
+            if self._create(connection, keys, start, end):
+                return len(keys) // 2
+            try:
+                return self._replace(connection, keys, start, end)
+            except redis.exceptions.NoScriptError:  # somebody has made the server forget its scripts
+                self._client.script_load(REPLACE)
+                return self._replace(connection, keys, start, end)
+        finally:
+            self._free.put(connection)
+
+    def _create(self, connection: Any, keys: list[bytes], start: int, end: int) -> bool:
+        """Write users of whom Redis knows nothing; False, and nothing is written, if it knows one of them."""
         named = b"".join(keys)
         watch, exists = (b"*%d\r\n%b%b" % (1 + len(keys), name, named) for name in (_WATCH, _EXISTS))
-        _, known = self._exchange(watch, exists)
-        if known == 0:
-            create = self._commands.creating(keys, start, end)
-            *_, done = self._exchange(_MULTI, *create, _EXEC)
-            if done is not None:
-                return len(keys) // 2
-        else:
-            self._exchange(_UNWATCH)
-        return sum(self._exchange(*self._commands.replacing(keys, start, end)))
+        _, known = _exchange(connection, watch, exists)
+        if known:
+            _exchange(connection, _UNWATCH)
+            return False
+        *_, done = _exchange(connection, _MULTI, *self._commands.creating(keys, start, end), _EXEC)
+        for answer in done or ():
+            if isinstance(answer, redis.RedisError):
+                raise answer
+        return done is not None
 
-    def _exchange(self, *commands: bytes) -> list[Any]:
-        connection = self._own.connection
-        try:
-            connection.send_packed_command([b"".join(commands)])
-            return [connection.read_response() for _ in commands]
-        except BaseException:
-            connection.disconnect()  # whoever has it next must not read answers that are left in it
-            raise
+    def _replace(self, connection: Any, keys: list[bytes], start: int, end: int) -> int:
+        return sum(_exchange(connection, *self._commands.replacing(keys, start, end)))
+
+
+def _exchange(connection: Any, *commands: bytes) -> list[Any]:
+    """Send commands and read their answers."""
+    try:
+        # No check of its health: it might connect anew, and what was watched would be watched no more.
+        connection.send_packed_command([b"".join(commands)], check_health=False)
+        return [connection.read_response() for _ in commands]
+    except BaseException:
+        connection.disconnect()  # whoever has it next must not read answers that are left in it
+        raise
 
 
 def _bytes_per_user(histories: UserHistories, client: redis.Redis, keys: RedisKeys) -> int | None:

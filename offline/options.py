@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.contract.history_scripts import MOST_TTL_SECONDS
+
 Data = Annotated[Path, typer.Option("--data", help="Dataset folder (interactions.parquet, items.parquet, features/).")]
 Run = Annotated[Path, typer.Option("--run", help="Folder of the run: checkpoints, ONNX, metrics.")]
 Home = Annotated[
@@ -53,6 +55,7 @@ HistoryTtl = Annotated[
     typer.Option(
         "--history-ttl",
         min=0,
+        max=MOST_TTL_SECONDS,
         metavar="<n>",
         envvar="MMGREC_HISTORY_TTL_SECONDS",
         help="Histories end so many seconds after their last change; 0 for never.",
@@ -63,6 +66,7 @@ SeenTtl = Annotated[
     typer.Option(
         "--seen-ttl",
         min=0,
+        max=MOST_TTL_SECONDS,
         metavar="<n>",
         envvar="MMGREC_SEEN_TTL_SECONDS",
         help="Seen items end so many seconds after the last change; 0 for never.",

@@ -69,7 +69,6 @@ def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,  # nobody here asks where a caller is
         http=http_protocol(settings.max_header_bytes, app.state.shedding),
-        timeout_graceful_shutdown=math.ceil(settings.drain_limit_seconds),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = DrainingServer(config, app.state.drain, app.state.shedding)
@@ -112,7 +111,8 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """The last requests are answered; the last refusals are told."""
+        """The last requests are answered, in the time that is left; the last refusals are told."""
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(self._drain.seconds_left))
         await super().shutdown(sockets)
         self._shedding.say(at_once=True)
 

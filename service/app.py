@@ -51,7 +51,11 @@ def create_app(settings: Settings, *, decoder_factory: DecoderFactory = BeamDeco
     app.state.settings = settings
     app.state.drain = drain
     app.state.shedding = Shedding(
-        drain, lambda: app.state.runtime.admission, edge.metrics, max_body_bytes=settings.max_body_bytes
+        drain,
+        lambda: app.state.runtime.admission,
+        edge.metrics,
+        knows=edge.knows,
+        max_body_bytes=settings.max_body_bytes,
     )
     app.add_middleware(DirectMiddleware, routes=recommend.router.routes)  # the one added last is the outermost
     app.add_middleware(GateMiddleware, drain=drain)

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from service.constraints import DEFAULT_TABLE_BYTES
 from service.contract.blob_location import REDIS, normal_location
-from service.contract.history_scripts import DEFAULT_SEEN_CAP, Duplicates, HistoryLimits
+from service.contract.history_scripts import DEFAULT_SEEN_CAP, MOST_TTL_SECONDS, Duplicates, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.contract.signatures import split_keys
@@ -26,7 +26,6 @@ JOB_VARIABLES = frozenset({"MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_
 
 _MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
 
-_MOST_TTL_SECONDS = 10 * 365 * 86_400
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -105,19 +104,19 @@ class Settings(EdgeSettings):
         description="an item that a history already has: keep_first (as in training), move_to_end or keep_all",
     )
     history_ttl_seconds: int = Field(
-        default=0, ge=0, le=_MOST_TTL_SECONDS, description="a history ends this much after its last event, 0 for never"
+        default=0, ge=0, le=MOST_TTL_SECONDS, description="a history ends this much after its last event, 0 for never"
     )
     seen_cap: int = Field(
         default=DEFAULT_SEEN_CAP, ge=1, le=100_000, description="most seen items per user, the newest; all are read"
     )
     seen_ttl_seconds: int = Field(
-        default=0, ge=0, le=_MOST_TTL_SECONDS, description="seen items end this much after the last event, 0 for never"
+        default=0, ge=0, le=MOST_TTL_SECONDS, description="seen items end this much after the last event, 0 for never"
     )
     history_cache_bytes: int = Field(
         default=DEFAULT_CACHE_BYTES, ge=0, description="memory of last known histories, used while Redis is away"
     )
     event_id_ttl_seconds: int = Field(
-        default=86_400, ge=1, le=_MOST_TTL_SECONDS, description="how long a repeated event is known by its event_id"
+        default=86_400, ge=1, le=MOST_TTL_SECONDS, description="how long a repeated event is known by its event_id"
     )
     event_stream_partitions: int = Field(
         default=4, ge=1, le=1024, description="streams that events are spread over by user; alike in every process"

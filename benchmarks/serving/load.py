@@ -51,9 +51,13 @@ class Callers:
     async def _exchange(self, request: bytes) -> str:
         connection = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = connection
-        writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        try:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        except (OSError, asyncio.IncompleteReadError):
+            writer.close()
+            raise
         self._idle.append(connection)
         return head.split(b" ", 2)[1].decode()
 

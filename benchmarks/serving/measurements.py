@@ -52,6 +52,18 @@ class Load(NamedTuple):
     requests: Requests
     seconds: float
 
+    @property
+    def answered(self) -> int:
+        """How many were answered, whenever.
+
+        Raises:
+            RuntimeError: none.
+        """
+        if "200" not in self.requests:
+            came = {status: len(each) for status, each in self.requests.items()}
+            raise RuntimeError(f"the service has answered nothing with 200 but {came}; its log says why")
+        return len(self.requests["200"])
+
     def times(self, status: str) -> list[float]:
         """How long the requests took that ended so, once the load had settled."""
         settled = self.requests.get(status, [])
@@ -120,7 +132,7 @@ def one_at_a_time(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, 
         alone = bare.turn(1, plan.turn_seconds)
         before = cpu_outside_decode(service)
         found = load(service, "closed", 1, plan.turn_seconds)
-        cpu.append((cpu_outside_decode(service) - before) / len(found.requests["200"]))
+        cpu.append((cpu_outside_decode(service) - before) / found.answered)
         answered = found.times("200")
         over.append(median(answered) - median(alone["calls"]))
         calls += answered
@@ -174,7 +186,7 @@ def _turn(service: ServiceProcess, bare: Bare, plan: Plan, deadline_seconds: flo
     alone = {batch: bare.turn(batch, plan.turn_seconds / len(BATCHES))["calls"] for batch in BATCHES}
     before = cpu_outside_decode(service)
     found = load(service, "closed", CALLERS, plan.turn_seconds)
-    cpu = (cpu_outside_decode(service) - before) / len(found.requests["200"])
+    cpu = (cpu_outside_decode(service) - before) / found.answered
     rate = found.per_second("200")
     overload = load(service, "open", 2 * rate, plan.overload_seconds)
     return _Turn(

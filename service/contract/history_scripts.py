@@ -17,6 +17,7 @@ from service.contract.redis_keys import HISTORY_CAP
 FIRST_TIME = 100_000_000_000
 """The smallest score that is a time in milliseconds (in 1973); smaller ones are places in an order."""
 DEFAULT_SEEN_CAP = 5_000
+MOST_TTL_SECONDS = 10 * 365 * 86_400
 
 Duplicates = Literal["keep_first", "move_to_end", "keep_all"]
 """What a history does with an item that it already has; training keeps the first (`offline.dataset`)."""

@@ -50,7 +50,7 @@ class Http(HttpToolsProtocol):
     max_header_bytes: int
     shedding: Shedding
     seconds_to_complete = 30.0
-    """For a first byte, and from the first byte of a request to its last."""
+    """For a first byte, from the first byte of a request to its last, and for reading something of a long answer."""
 
     _in_message = False
     _in_head = False
@@ -58,6 +58,7 @@ class Http(HttpToolsProtocol):
     _head_bytes = 0
     _admitted_at: float | None = None  # the request that begins now was let in
     _refused_at = -math.inf
+    _unread_since: float | None = None  # the caller does not read what is written
     _to_leave_out = 0  # bytes of a refused request's body, which are still to come
     _is_over = False  # what comes is no longer read
     _last_words: bytes | None = None  # to be sent after the answers that are still owed
@@ -109,7 +110,7 @@ class Http(HttpToolsProtocol):
                 start(cycle, app)
 
         if ADMITTED in cycle.scope["extensions"]:
-            self.shedding.begin(begin)
+            self.shedding.begin(begin, cycle.scope["path"], cycle.scope["headers"])
         else:
             begin()
 
@@ -201,6 +202,8 @@ class Http(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection on which nothing happens; to set this timer at every refusal would cost more than that."""
         since = self.loop.time() - self._refused_at
+        if self.transport.is_closing():
+            return
         if since < self.timeout_keep_alive:
             again = self.timeout_keep_alive - since
             self.timeout_keep_alive_task = self.loop.call_later(again, self.timeout_keep_alive_handler)
@@ -209,9 +212,16 @@ class Http(HttpToolsProtocol):
 
     def _look_at_the_clock(self) -> None:
         """One timer a connection, set again when it has run: one for each request would cost more."""
-        if self.transport.is_closing() or self._is_over:
+        if self.transport.is_closing():
             return
         now = self.loop.time()
+        if self._unread_since is not None and now - self._unread_since >= self.seconds_to_complete:
+            logger.info("a connection is closed: its caller reads nothing")
+            self.transport.abort()
+            return
+        if self._is_over:
+            self._watch = self.loop.call_at(now + self.seconds_to_complete, self._look_at_the_clock)
+            return
         if self._due is not None and self.flow.read_paused:
             self._due = now + self.seconds_to_complete  # it is we who do not read
         if self._due is None or self._due > now:
@@ -245,9 +255,20 @@ class Http(HttpToolsProtocol):
         self.transport.write(words)
         self.transport.close()
 
+    def pause_writing(self) -> None:
+        """More is to be read by the caller than the system and the transport hold."""
+        self._unread_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The caller has read some of it."""
+        self._unread_since = None
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has left."""
         self._watch.cancel()
+        self._unset_keepalive_if_required()  # uvicorn does so for those who say goodbye
         if self._under_way is not None:  # uvicorn tells the one that came last
             self._under_way.disconnected = True
             self._under_way.message_event.set()

@@ -4,14 +4,14 @@ From outside in: context and limits on headers and body, authentication, rate li
 read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from service.api_keys import KeyRing
-from service.edge.authentication import AuthenticationMiddleware
+from service.edge.authentication import AuthenticationMiddleware, presented_key
 from service.edge.middleware import RequestContextMiddleware
 from service.edge.openapi import document_the_edge
 from service.edge.rate_limit import RateLimitMiddleware, burst_of
@@ -51,6 +51,13 @@ class Edge:
         hash_key = settings.log_hash_key
         redaction = Redaction(settings.secrets(), None if hash_key is None else hash_key.get_secret_value())
         self._observation = Observation(self.metrics, self._tracing, redaction)
+
+    def knows(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether they show an API key; where there are none, everybody is known."""
+        if not self._keys:
+            return True
+        key = presented_key(headers)
+        return key is not None and self._keys.owner(key) is not None
 
     def surround(self, app: FastAPI) -> None:
         """Lay the layers around an app; the first is the innermost."""

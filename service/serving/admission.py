@@ -21,7 +21,8 @@ class Admission:
     Attributes:
         in_flight: requests read and not yet answered; the recommender counts them. One whose body is still coming does
             not count, or idle connections could fill the queue.
-        late_start: for requests that are let in; those that it holds back count as well.
+        late_start: for requests that are let in; those that it holds back count as well, up to one batch: a caller
+            who is over the limit of their key is not told so before they are begun.
     """
 
     def __init__(self, batcher: MicroBatcher) -> None:
@@ -37,6 +38,7 @@ class Admission:
     def refusal(self) -> float | None:
         """None to let a request in, else how many seconds later to come back: when the present queue will be gone."""
         # Those that are held back, or whose histories are still being read, will be queued before it.
-        others = self.late_start.held + self.in_flight - self._batcher.unanswered
+        held = min(self.late_start.held, self._batcher.max_batch)
+        others = held + self.in_flight - self._batcher.unanswered
         seconds = self._batcher.answer_seconds(others=others)
         return seconds if seconds > self.limit_seconds else None

@@ -70,6 +70,7 @@ class MicroBatcher:
             comes (`limit_seconds`). The rest is for what the prediction does not know.
 
     Attributes:
+        max_batch: as given.
         beside: told of what the thread does for requests outside of runs; it is part of the prediction.
     """
 
@@ -86,7 +87,7 @@ class MicroBatcher:
         self._inference = inference
         self._times = inference.run_times
         self._decode = decode
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._run_seconds = deadline_seconds / RUNS_PER_DEADLINE
         self._deadline_seconds = deadline_seconds
         self._wait_share = wait_share
@@ -198,7 +199,7 @@ class MicroBatcher:
     def _limit(self, beam_width: int) -> int:
         limits = self._limits  # replaced by the thread when it has measured a run
         if beam_width not in limits:
-            limits[beam_width] = self._times.largest_batch(beam_width, self._max_batch, self._run_seconds)
+            limits[beam_width] = self._times.largest_batch(beam_width, self.max_batch, self._run_seconds)
         return limits[beam_width]
 
     def _seconds_of(self, beam_width: int, requests: int) -> float:

@@ -42,9 +42,14 @@ class Drain:
         return self._began is not None and time.monotonic() - self._began >= self._grace_seconds
 
     @property
+    def seconds_left(self) -> float:
+        """Until the process is to end, whoever is still there; grace and limit while it is not on its way out."""
+        gone = 0.0 if self._began is None else time.monotonic() - self._began
+        return max(0.0, self._grace_seconds + self._limit_seconds - gone)
+
+    @property
     def over(self) -> bool:
         """Whether the process may end."""
         if self._began is None or not self.refusing:
             return False
-        too_long = time.monotonic() - self._began >= self._grace_seconds + self._limit_seconds
-        return self.in_flight == 0 or too_long
+        return self.in_flight == 0 or self.seconds_left == 0

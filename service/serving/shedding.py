@@ -8,7 +8,7 @@ whoever is refused here is not asked for a key and has no line in the log: there
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ from service.telemetry.metrics import Metrics
 
 ROUTES = {b"/recommend": "/recommend", b"/recommend/batch": "/recommend/batch"}
 SECONDS_BETWEEN_LINES = 1.0
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""Names in lower case, and values."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Shedding:
         drain: a process that is about to end refuses in its own way.
         admission: of the running service.
         metrics: told of every refusal.
+        knows: whether request headers show who the caller is, if that is asked for.
         max_body_bytes: a larger body is refused for its size.
         clock: seconds, for the line in the log.
     """
@@ -51,12 +55,14 @@ class Shedding:
         admission: Callable[[], Admission],
         metrics: Metrics,
         *,
+        knows: Callable[[Headers], bool],
         max_body_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._drain = drain
         self._admission = admission
         self._metrics = metrics
+        self._knows = knows
         self._max_body_bytes = max_body_bytes
         self._clock = clock
         self._unsaid = 0
@@ -72,9 +78,15 @@ class Shedding:
         """How long an answer would take, if that is too long; None for those who are let in."""
         return self._admission().refusal()
 
-    def begin(self, request: Callable[[], None]) -> None:
-        """Begin with a request that was let in: now, or when it is time."""
-        self._admission().late_start.begin(request)
+    def begin(self, request: Callable[[], None], path: str, headers: Headers) -> None:
+        """Begin with a request that was let in: now, or when it is time.
+
+        Strangers are begun at once and then turned away: those who are held back count as if they were in the queue.
+        """
+        if path in ROUTES.values() and self._knows(headers):
+            self._admission().late_start.begin(request)
+        else:
+            request()
 
     def refusal(self, target: bytes, body_bytes: int, request_id: bytes | None, seconds: float) -> bytes | None:
         """Header lines, empty line and body of a 429; None for a request that does not wait for the decoder.

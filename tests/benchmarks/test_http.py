@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.serving import load, measurements
 from benchmarks.serving.measurements import SETTLING_SECONDS, Bare, Load, Plan
+from benchmarks.serving.wrk import read_report
 
 PLAN = Plan(turns=3, turn_seconds=2 + SETTLING_SECONDS, overload_seconds=10 + SETTLING_SECONDS)
 
@@ -69,6 +70,26 @@ def test_saturation_and_goodput_are_shares(service: Any) -> None:
     }
     assert (overload["goodput_per_second"], overload["answered_p99_ms"]) == (420.0, 1500.0)
     assert (overload["answered"], overload["refused"], overload["others"]) == (15600, 15000, {"504": 3})
+
+
+def test_a_service_that_answers_nothing_is_named() -> None:
+    with pytest.raises(RuntimeError, match=r"nothing with 200 but \{'401': 2\}"):
+        _ = Load({"401": [(1.0, 0.1)] * 2}, 2.0).answered
+
+
+def test_the_report_of_wrk() -> None:
+    text = """
+  Latency Distribution
+     50%  132.13ms
+     75%  140.10ms
+     99%    1.02s
+  2112 requests in 3.00s, 2.5MB read
+  Non-2xx or 3xx responses: 4
+Requests/sec:    703.45
+"""
+    assert read_report(text) == {"per_second": 703.45, "p50_ms": 132.13, "p99_ms": 1020.0, "others": 4}
+    with pytest.raises(ValueError, match="no report of wrk: 'unable to connect'"):
+        read_report("unable to connect")
 
 
 def _bare() -> Bare:

@@ -180,6 +180,39 @@ def test_an_event_that_comes_in_between_is_kept(
     assert histories == [["item-0"], ["mug"], ["item-2"]]
 
 
+def test_what_fails_within_a_transaction_is_told(client: redis.Redis, keys: RedisKeys) -> None:
+    with pytest.raises(redis.ResponseError, match="invalid expire"):
+        load_histories(of([0]), client, keys, HistoryLimits(history_ttl_seconds=10**17))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_fewer_connections_are_enough(redis_url: str, keys: RedisKeys, most: int) -> None:
+    with redis.Redis.from_url(redis_url, max_connections=most) as client:
+        assert counts(load_histories(of([0], [1]), client, keys)) == (2, 2, 0)
+
+
+def test_no_connection_is_an_error_of_redis(keys: RedisKeys) -> None:
+    with redis.Redis(port=1, retry=None) as client, pytest.raises(redis.ConnectionError):
+        load_histories(of([0]), client, keys)
+
+
+def test_a_server_that_has_forgotten_the_script_learns_it_again(
+    client: redis.Redis, keys: RedisKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replacing = HistoryCommands.replacing
+    forgot = []
+
+    def forgotten(*arguments: Any) -> list[bytes]:
+        if not forgot:
+            forgot.append(client.script_flush())
+        return replacing(*arguments)
+
+    load_histories(of([0], [1]), client, keys)
+    monkeypatch.setattr(HistoryCommands, "replacing", forgotten)
+    assert counts(load_histories(of([2], [3]), client, keys)) == (2, 2, 0)
+    assert (forgot, stored(client, keys)[0]) == ([True], ["item-2"])
+
+
 def test_ids_may_hold_anything(client: redis.Redis, keys: RedisKeys) -> None:
     named = of([0, 1])._replace(user_ids=("100%d %b \r\n é",), item_ids=("%s", "a\r\nb"))
     for _ in range(2):

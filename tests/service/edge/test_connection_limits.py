@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,9 @@ class Refusing:
 
     def seconds(self) -> float:
         return 1.0
+
+    def begin(self, request: Callable[[], None], path: str, headers: Any) -> None:
+        request()
 
     def refusal(self, target: bytes, body_bytes: int, request_id: bytes | None, seconds: float) -> bytes:
         self.refused += 1
@@ -94,6 +98,16 @@ def send_until_full(connection: socket.socket, piece: bytes, most: int) -> int:
     except TimeoutError:
         pass
     connection.settimeout(10)
+    return sent
+
+
+def refused_until_full(served: Served, connection: socket.socket, wait_for: WaitFor) -> int:
+    """How many refusals were written, one by one, until the service noticed that nobody reads them."""
+    sent = 0
+    while not (sent and served.connections[0].flow.write_paused):
+        connection.sendall(POST)
+        sent += 1
+        wait_for(lambda: served.shedding.refused == sent)  # noqa: B023 - called before the next turn
     return sent
 
 
@@ -161,11 +175,7 @@ def test_a_large_body_that_waits_for_its_turn_is_not_read(wait_for: WaitFor) -> 
 
 def test_refusals_do_not_pile_up_for_a_caller_who_does_not_read(wait_for: WaitFor) -> None:
     with served_app(refuses=True) as served, closing(served.connect()) as connection:
-        sent = 0
-        while not (sent and served.connections[0].flow.write_paused):
-            connection.sendall(POST)
-            sent += 1
-            wait_for(lambda: served.shedding.refused == sent)  # noqa: B023 - called before the next turn
+        sent = refused_until_full(served, connection, wait_for)
         assert served.connections[0].transport.get_write_buffer_size() < 2**18
         for _ in range(3):
             connection.sendall(POST)
@@ -276,3 +286,34 @@ def test_who_leaves_with_requests_ahead_is_no_fault(wait_for: WaitFor, caplog: p
         wait_for(lambda: served.answered == 1)
         time.sleep(0.05)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_caller_who_reads_nothing_is_cut_off(wait_for: WaitFor, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service")
+    with served_app(seconds_to_complete=0.3, refuses=True) as served, closing(served.connect()) as connection:
+        refused_until_full(served, connection, wait_for)
+        wait_for(lambda: served.connections[0].transport.is_closing())
+    assert [record for record in caplog.records if "its caller reads nothing" in record.getMessage()]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_connection_that_has_gone_leaves_nothing_behind(wait_for: WaitFor, reset: bool) -> None:
+    with served_app(refuses=True) as served:
+        with closing(served.connect()) as connection:
+            connection.sendall(POST)
+            wait_for(lambda: served.shedding.refused == 1)
+            assert served.connections[0].timeout_keep_alive_task is not None
+            if reset:  # as callers do who have waited for too long
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_for(lambda: served.connections[0].transport.is_closing())
+        wait_for(lambda: served.connections[0].timeout_keep_alive_task is None)
+
+
+def test_a_refused_connection_is_kept_for_as_long_as_any_other() -> None:
+    with served_app(refuses=True) as served, closing(served.connect()) as connection:
+        for _ in range(3):  # of a keep-alive of one second
+            connection.sendall(POST)
+            time.sleep(0.6)
+        started = time.monotonic()
+        assert read_all(connection).count(b" 429 ") == 3
+        assert time.monotonic() - started < 3

@@ -144,6 +144,7 @@ def test_the_end_of_a_burst_is_told_too(
         app.state.drain,
         lambda: app.state.runtime.admission,
         Metrics(),
+        knows=lambda _: True,
         max_body_bytes=500,
         clock=lambda: now[0],
     )
@@ -170,7 +171,12 @@ def test_the_server_tells_what_is_left_now_and_then_and_when_it_ends(
     app, _ = overloaded
     now = [100.0]
     shedding = Shedding(
-        app.state.drain, lambda: app.state.runtime.admission, Metrics(), max_body_bytes=500, clock=lambda: now[0]
+        app.state.drain,
+        lambda: app.state.runtime.admission,
+        Metrics(),
+        knows=lambda _: True,
+        max_body_bytes=500,
+        clock=lambda: now[0],
     )
     server = DrainingServer(uvicorn.Config(app, log_config=None, lifespan="off"), app.state.drain, shedding)
     with serving(server):

@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from service.app import create_app
+from service.edge.layers import Edge
 from service.serving.run_times import RunTimes
 from service.settings import Settings
 
@@ -118,6 +120,35 @@ def test_a_deadline_is_kept_with_504_and_who_is_late_is_never_decoded(
     held.go.set()
     assert first.result().status_code == 200
     assert held.batches == [[[5]]]
+
+
+def test_strangers_are_neither_held_back_nor_counted(held: Held, wait_for: WaitFor, monkeypatch: Any) -> None:
+    monkeypatch.setattr("service.serving.late_start.MOST_SECONDS", 1.0)
+    monkeypatch.setattr("service.serving.batching.MOST_WAIT_SHARE", 1e9)
+    edge, admission = Edge(Settings(api_keys=SecretStr("k" * 20)), "1"), held.app.state.runtime.admission
+    monkeypatch.setattr(held.app.state.shedding, "_knows", edge.knows)
+    first = held.ask_and_hold()
+    held.batcher._times = RunTimes()
+    held.batcher._times.record(10, 1, 30.0)  # what a run takes, as if measured
+
+    def predicted() -> float:
+        with monkeypatch.context() as patch:
+            patch.setattr(held.batcher, "_wait_share", -1.0)
+            return admission.refusal() or 0.0
+
+    monkeypatch.setattr(held.batcher, "_wait_share", 1e9)
+    beside = [held.callers.submit(held.client.post, "/recommendx", json=ASK) for _ in range(3)]
+    assert [each.result().status_code for each in beside] == [404] * 3
+    strangers = [held.ask() for _ in range(3)]
+    wait_for(lambda: held.batcher.queue_length == 3)  # this app itself asks nobody for a key
+    before = predicted()
+    ask = {"json": ASK, "headers": {"X-API-Key": "k" * 20}}
+    known = [held.callers.submit(held.client.post, "/recommend", **ask) for _ in range(3)]  # type: ignore[arg-type]
+    wait_for(lambda: admission.late_start.held == 3)
+    assert predicted() > before + 30
+    wait_for(lambda: held.batcher.queue_length == 6)
+    held.go.set()
+    assert [each.result().status_code for each in (first, *strangers, *known)] == [200] * 7
 
 
 def test_a_queue_that_is_too_long_is_refused_before_the_body_is_read(held: Held) -> None:
