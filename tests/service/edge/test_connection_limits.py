@@ -1,91 +1,17 @@
 """Callers who send without reading, without end or without sense: what one connection can cost; over real sockets."""
 
-import asyncio
 import json
 import logging
 import socket
-import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any, cast
+from contextlib import closing
+from typing import Any
 
 import pytest
-import uvicorn
 
-from service.edge.http_protocol import MOST_AHEAD, MOST_AHEAD_AT_ONCE, Http, http_protocol
-from service.serving.shedding import Shedding
-from tests.service.over_sockets import read_all, serving
-
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-LAST = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-POST = b"POST /recommend HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
-REFUSAL = b"content-length: 50000\r\n\r\n" + b"x" * 50_000
-WaitFor = Callable[[Callable[[], Any]], Any]
-
-
-class Refusing:
-    """Refuses every POST, for as long as it is told to."""
-
-    def __init__(self, *, refuses: bool) -> None:
-        self.decides = refuses
-        self.refused = 0
-
-    def seconds(self) -> float:
-        return 1.0
-
-    def begin(self, request: Callable[[], None], path: str, headers: Any) -> None:
-        request()
-
-    def refusal(self, target: bytes, body_bytes: int, request_id: bytes | None, seconds: float) -> bytes:
-        self.refused += 1
-        return REFUSAL
-
-
-class Served:
-    """An app that answers when it may, and what its connections come to."""
-
-    def __init__(self, *, seconds_to_complete: float, refuses: bool) -> None:
-        self.may_answer = threading.Event()
-        self.answered = 0
-        self.connections: list[Http] = []
-        self.shedding = Refusing(refuses=refuses)
-        served = self
-
-        class Watched(http_protocol(100_000, cast(Shedding, self.shedding))):  # type: ignore[misc]
-            def connection_made(self, transport: Any) -> None:
-                super().connection_made(transport)
-                served.connections.append(self)
-
-        Watched.seconds_to_complete = seconds_to_complete
-        self.protocol = Watched
-        self.address: tuple[str, int]
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        while (message := await receive()).get("more_body"):
-            pass
-        while not self.may_answer.is_set() and message["type"] != "http.disconnect":
-            await asyncio.sleep(0.005)
-        self.answered += 1
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(self.address, timeout=10)
-
-
-@contextmanager
-def served_app(*, seconds_to_complete: float = 30.0, refuses: bool = False) -> Iterator[Served]:
-    served = Served(seconds_to_complete=seconds_to_complete, refuses=refuses)
-    config = uvicorn.Config(
-        served, log_config=None, lifespan="off", http=served.protocol, timeout_graceful_shutdown=5, timeout_keep_alive=1
-    )
-    with serving(uvicorn.Server(config)) as served.address:
-        try:
-            yield served
-        finally:
-            served.may_answer.set()
+from service.edge.http_protocol import MOST_AHEAD, MOST_AHEAD_AT_ONCE
+from tests.service.edge.served_app import GET, LAST, WaitFor, served_app
+from tests.service.over_sockets import read_all
 
 
 def send_until_full(connection: socket.socket, piece: bytes, most: int) -> int:
@@ -98,16 +24,6 @@ def send_until_full(connection: socket.socket, piece: bytes, most: int) -> int:
     except TimeoutError:
         pass
     connection.settimeout(10)
-    return sent
-
-
-def refused_until_full(served: Served, connection: socket.socket, wait_for: WaitFor) -> int:
-    """How many refusals were written, one by one, until the service noticed that nobody reads them."""
-    sent = 0
-    while not (sent and served.connections[0].flow.write_paused):
-        connection.sendall(POST)
-        sent += 1
-        wait_for(lambda: served.shedding.refused == sent)  # noqa: B023 - called before the next turn
     return sent
 
 
@@ -171,21 +87,6 @@ def test_a_large_body_that_waits_for_its_turn_is_not_read(wait_for: WaitFor) -> 
         served.may_answer.set()
         connection.sendall(b"z" * (size - sent))
         assert read_all(connection).count(b"HTTP/1.1 200") == 6
-
-
-def test_refusals_do_not_pile_up_for_a_caller_who_does_not_read(wait_for: WaitFor) -> None:
-    with served_app(refuses=True) as served, closing(served.connect()) as connection:
-        sent = refused_until_full(served, connection, wait_for)
-        assert served.connections[0].transport.get_write_buffer_size() < 2**18
-        for _ in range(3):
-            connection.sendall(POST)
-        served.may_answer.set()
-        time.sleep(0.2)
-        assert served.shedding.refused == sent  # those behind wait to be answered in the usual way
-        answers = b""
-        while answers.count(b"HTTP/1.1") < sent + 3:  # and are, once the caller reads
-            answers += connection.recv(2**20)
-        assert (answers.count(b" 429 "), answers.count(b" 200 ")) == (sent, 3)
 
 
 @pytest.mark.parametrize(
@@ -286,34 +187,3 @@ def test_who_leaves_with_requests_ahead_is_no_fault(wait_for: WaitFor, caplog: p
         wait_for(lambda: served.answered == 1)
         time.sleep(0.05)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
-
-
-def test_a_caller_who_reads_nothing_is_cut_off(wait_for: WaitFor, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "service")
-    with served_app(seconds_to_complete=0.3, refuses=True) as served, closing(served.connect()) as connection:
-        refused_until_full(served, connection, wait_for)
-        wait_for(lambda: served.connections[0].transport.is_closing())
-    assert [record for record in caplog.records if "its caller reads nothing" in record.getMessage()]
-
-
-@pytest.mark.parametrize("reset", [False, True])
-def test_a_connection_that_has_gone_leaves_nothing_behind(wait_for: WaitFor, reset: bool) -> None:
-    with served_app(refuses=True) as served:
-        with closing(served.connect()) as connection:
-            connection.sendall(POST)
-            wait_for(lambda: served.shedding.refused == 1)
-            assert served.connections[0].timeout_keep_alive_task is not None
-            if reset:  # as callers do who have waited for too long
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wait_for(lambda: served.connections[0].transport.is_closing())
-        wait_for(lambda: served.connections[0].timeout_keep_alive_task is None)
-
-
-def test_a_refused_connection_is_kept_for_as_long_as_any_other() -> None:
-    with served_app(refuses=True) as served, closing(served.connect()) as connection:
-        for _ in range(3):  # of a keep-alive of one second
-            connection.sendall(POST)
-            time.sleep(0.6)
-        started = time.monotonic()
-        assert read_all(connection).count(b" 429 ") == 3
-        assert time.monotonic() - started < 3
