@@ -4,8 +4,8 @@
 
 Prints one JSON object; what is going on stands on stderr. The service has one core, Redis and the load have the others;
 histories come from Redis, and what the service does beside (keys, metrics, logs) is on. `--quick` takes less than a
-minute once the model has been exported. `wrk`, where it is installed, repeats the
-saturation from outside. A busy machine spoils all of these figures: `load_average` tells.
+minute once the model has been exported. `wrk`, where it is installed, repeats the saturation from outside. A busy
+machine spoils all of these figures: `load_average` tells.
 """
 
 import argparse

@@ -11,18 +11,16 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import redis
 
+from benchmarks.running.redis_process import own_redis
 from offline.load_histories import load_histories
 from offline.user_histories import UserHistories
 from service.contract.redis_keys import RedisKeys
-from service.contract.redis_server import ensure_server, stop_server
 
 NUM_ITEMS = 100_000
 FIRST_MS, LAST_MS = 1_700_000_000_000, 1_763_000_000_000
@@ -39,15 +37,10 @@ def main() -> int:
     arguments = parser.parse_args()
     histories = made_up(arguments.users, arguments.history, arguments.seed)
     report: dict[str, Any] = {"benchmark": "load_histories", "users": arguments.users, "history": arguments.history}
-    with tempfile.TemporaryDirectory(prefix="mmgrec-bench-") as folder:
-        url = ensure_server(Path(folder))
-        try:
-            with redis.Redis.from_url(url) as client:
-                report["load_average"] = os.getloadavg()[0]
-                for name, setting in (("without_file", "no"), ("append_only_file", "yes")):
-                    report[name] = measure(client, histories, setting)
-        finally:
-            stop_server(Path(folder))
+    with own_redis() as url, redis.Redis.from_url(url) as client:
+        report["load_average"] = os.getloadavg()[0]
+        for name, setting in (("without_file", "no"), ("append_only_file", "yes")):
+            report[name] = measure(client, histories, setting)
     print(json.dumps(report))
     return 0
 

@@ -14,8 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +26,7 @@ from benchmarks.decoding.catalogue import Catalogue, make_catalogue
 from benchmarks.decoding.graphs import PendingGraphs
 from benchmarks.decoding.subject import SETTINGS
 from benchmarks.running.made_up_release import release_arrays, write_release
-from benchmarks.running.redis_process import RedisProcess
+from benchmarks.running.redis_process import own_redis
 from benchmarks.running.service_process import cpu_seconds, running_service, status_of
 from service.contract.item_table import ItemTable
 from service.contract.redis_keys import RedisKeys
@@ -66,15 +65,6 @@ def main() -> int:
 def progress(text: str) -> None:
     """Say what is going on."""
     print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def own_redis() -> Iterator[str]:
-    """A Redis without persistence; gives its URL."""
-    with tempfile.TemporaryDirectory(prefix="mm", dir="/tmp") as folder:
-        server = RedisProcess(Path(folder))
-        with server.running():
-            yield server.url
 
 
 def publish(url: str, num_items: int, seed: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A Redis of a benchmark's own, on a socket."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,15 @@ class RedisProcess:
             yield
         finally:
             self.stop()
+
+
+@contextmanager
+def own_redis() -> Iterator[str]:
+    """A Redis without persistence; gives its URL."""
+    with tempfile.TemporaryDirectory(prefix="mm", dir="/tmp") as folder:
+        server = RedisProcess(Path(folder))
+        with server.running():
+            yield server.url
 
 
 def _answers(client: redis.Redis) -> bool:

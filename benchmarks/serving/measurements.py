@@ -24,8 +24,6 @@ BATCHES = (8, 16, 32)
 """Of the bare decoder; the best one is what saturation is compared with."""
 CALLERS = 96
 """In the closed loop that saturates the service: three full batches."""
-
-
 SETTLING_SECONDS = 0.5
 """Of every load: until then connections are made and the queue fills."""
 

@@ -57,8 +57,7 @@ class AuthenticationMiddleware:
         if door == "admin":
             return self._refusal_of_admin(scope, context)
         if self._keys:
-            key = presented_key(scope["headers"])
-            context.caller = None if key is None else self._keys.owner(key)
+            context.caller = owner_of_key(scope["headers"], self._keys)
             return _unauthenticated(context) if context.caller is None else None
         server = scope.get("server")
         if self._allow_anonymous or server is None or is_this_machine_alone(server[0]):
@@ -68,8 +67,7 @@ class AuthenticationMiddleware:
     def _refusal_of_admin(self, scope: Scope, context: RequestContext) -> Response | None:
         if not self._admin_keys:
             return None  # there is no such route then, which `require_admin` says
-        key = presented_key(scope["headers"])
-        context.caller = None if key is None else self._admin_keys.owner(key)
+        context.caller = owner_of_key(scope["headers"], self._admin_keys)
         context.is_admin = context.caller is not None
         return None if context.is_admin else _unauthenticated(context)
 
@@ -83,6 +81,12 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             bearer = value[7:].strip()
     return bearer
+
+
+def owner_of_key(headers: Iterable[tuple[bytes, bytes]], keys: KeyRing) -> str | None:
+    """Name of the key that a request shows; None without one, or when it is nobody's."""
+    key = presented_key(headers)
+    return None if key is None else keys.owner(key)
 
 
 def _unauthenticated(context: RequestContext) -> Response:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from service.api_keys import KeyRing
-from service.edge.authentication import AuthenticationMiddleware, presented_key
+from service.edge.authentication import AuthenticationMiddleware, owner_of_key
 from service.edge.middleware import RequestContextMiddleware
 from service.edge.openapi import document_the_edge
 from service.edge.rate_limit import RateLimitMiddleware, burst_of
@@ -54,10 +54,7 @@ class Edge:
 
     def knows(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether they show an API key; where there are none, everybody is known."""
-        if not self._keys:
-            return True
-        key = presented_key(headers)
-        return key is not None and self._keys.owner(key) is not None
+        return not self._keys or owner_of_key(headers, self._keys) is not None
 
     def surround(self, app: FastAPI) -> None:
         """Lay the layers around an app; the first is the innermost."""

@@ -34,10 +34,15 @@ class LateStart:
         """How many are held back."""
         return len(self._held)
 
-    def begin(self, request: Callable[[], None]) -> None:
-        """Call `request`: at once, or with the others when it is time; in the order in which they came."""
+    def begin(self, request: Callable[[], None], may_be_held: Callable[[], bool] = lambda: True) -> None:
+        """Call `request`: at once, or with the others when it is time; in the order in which they came.
+
+        Args:
+            request: begins with it.
+            may_be_held: asked only if it would be held back; otherwise it is begun at once.
+        """
         seconds = min(self._seconds_left() - LEAD_SECONDS, MOST_SECONDS)
-        if seconds <= 0 and not self._held:
+        if (seconds <= 0 and not self._held) or not may_be_held():
             request()
             return
         self._held.append(request)

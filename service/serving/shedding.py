@@ -83,10 +83,11 @@ class Shedding:
 
         Strangers are begun at once and then turned away: those who are held back count as if they were in the queue.
         """
-        if path in ROUTES.values() and self._knows(headers):
-            self._admission().late_start.begin(request)
-        else:
-            request()
+
+        def may_be_held() -> bool:
+            return path in ROUTES.values() and self._knows(headers)
+
+        self._admission().late_start.begin(request, may_be_held)
 
     def refusal(self, target: bytes, body_bytes: int, request_id: bytes | None, seconds: float) -> bytes | None:
         """Header lines, empty line and body of a 429; None for a request that does not wait for the decoder.

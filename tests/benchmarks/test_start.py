@@ -6,8 +6,9 @@ import pytest
 import redis
 
 from benchmarks.decoding.catalogue import make_catalogue
+from benchmarks.running.redis_process import own_redis
 from benchmarks.running.service_process import cpu_seconds, status_of
-from benchmarks.start import item_table, own_redis
+from benchmarks.start import item_table
 from service.contract.item_table import ItemTable
 
 

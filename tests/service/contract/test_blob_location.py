@@ -46,6 +46,14 @@ def test_credentials_are_refused_and_not_repeated(text: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def is_refused(location: str, allowed: str) -> bool:
+    try:
+        require_allowed(location, allowed)
+    except BlobLocationError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize(
     ("location", "allowed"),
     [
@@ -58,10 +66,7 @@ def test_credentials_are_refused_and_not_repeated(text: str) -> None:
     ],
 )
 def test_what_was_allowed_is_read(location: str, allowed: str) -> None:
-    try:
-        require_allowed(location, allowed)
-    except ValueError as error:
-        pytest.fail(f"refused: {error}")
+    assert not is_refused(location, allowed)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +88,7 @@ def test_what_was_allowed_is_read(location: str, allowed: str) -> None:
     ],
 )
 def test_a_manifest_leads_nowhere_else(location: str, allowed: str) -> None:
-    with pytest.raises(BlobLocationError):
-        require_allowed(location, allowed)
+    assert is_refused(location, allowed)
 
 
 def test_the_refusal_names_both() -> None:

@@ -135,12 +135,9 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "service.serving.shedding"]
 
 
-def test_the_end_of_a_burst_is_told_too(
-    overloaded: tuple[FastAPI, httpx.Client], caplog: pytest.LogCaptureFixture
-) -> None:
-    app, _ = overloaded
-    now = [100.0]
-    shedding = Shedding(
+def timed_by(now: list[float], app: FastAPI) -> Shedding:
+    """Refusals of an app, by a clock that the test sets."""
+    return Shedding(
         app.state.drain,
         lambda: app.state.runtime.admission,
         Metrics(),
@@ -148,6 +145,14 @@ def test_the_end_of_a_burst_is_told_too(
         max_body_bytes=500,
         clock=lambda: now[0],
     )
+
+
+def test_the_end_of_a_burst_is_told_too(
+    overloaded: tuple[FastAPI, httpx.Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = overloaded
+    now = [100.0]
+    shedding = timed_by(now, app)
 
     def refuse(times: int) -> None:
         for _ in range(times):
@@ -170,14 +175,7 @@ def test_the_server_tells_what_is_left_now_and_then_and_when_it_ends(
 ) -> None:
     app, _ = overloaded
     now = [100.0]
-    shedding = Shedding(
-        app.state.drain,
-        lambda: app.state.runtime.admission,
-        Metrics(),
-        knows=lambda _: True,
-        max_body_bytes=500,
-        clock=lambda: now[0],
-    )
+    shedding = timed_by(now, app)
     server = DrainingServer(uvicorn.Config(app, log_config=None, lifespan="off"), app.state.drain, shedding)
     with serving(server):
         for _ in range(3):
