@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.http [--quick] [--seed 0] [--items 100000]
 
 Prints one JSON object; what is going on stands on stderr. The service has one core, Redis and the load have the others;
-histories come from Redis, and what the service does beside (keys, metrics, logs) is on. `--quick` takes less than a
-minute once the model has been exported. `wrk`, where it is installed, repeats the saturation from outside. A busy
+histories come from Redis, and what the service does beside (keys, metrics, logs) is on. A server that does nothing else
+than hand the same decoder a history takes turns with it (`smallest_...`). `--quick` takes less than a minute once the
+model has been exported. `wrk`, where it is installed, repeats the saturation from outside. A busy
 machine spoils all of these figures: `load_average` tells.
 """
 
@@ -53,12 +54,13 @@ def measure(seed: int, num_items: int, *, quick: bool) -> dict[str, Any]:
     decoder = graphs.wait().decoder
     with (
         world.running(decoder, catalogue, deadline_seconds=DEADLINE_SECONDS) as service,
+        measurements.smallest_server(seed, num_items) as smallest,
         measurements.bare_decoder(seed, num_items) as bare,
     ):
         report["load_average"] = os.getloadavg()[0]
         measurements.load(service, "closed", 8, 1.0)
         progress("one request at a time")
-        report |= measurements.one_at_a_time(service, bare, plan)
+        report |= measurements.one_at_a_time(service, smallest, bare, plan)
         progress("saturation, and twice as much")
         report |= measurements.saturated_and_overloaded(service, bare, plan, DEADLINE_SECONDS)
         progress("saturation by wrk")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.running.service_process import ServiceProcess
+from benchmarks.running.service_process import ServiceProcess, cpu_seconds
 from benchmarks.serving.agreed import API_KEY
 from benchmarks.serving.load import Requests
 
@@ -88,6 +88,36 @@ class Bare:
         return found
 
 
+class Smallest:
+    """The process of the smallest server around the same decoder: `benchmarks.serving.smallest`."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self._process = process
+        self.port = port
+
+    def cpu_outside_decode(self) -> float:
+        """CPU seconds that it has used outside of the decoder."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        inside = float(self._process.stdout.readline())
+        return (cpu_seconds(self._process.pid) or 0.0) - inside
+
+
+@contextmanager
+def smallest_server(seed: int, num_items: int) -> Iterator[Smallest]:
+    """Start it and wait until it listens."""
+    command = [sys.executable, "-m", "benchmarks.serving.smallest", str(seed), str(num_items)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield Smallest(process, int(process.stdout.readline()))
+    finally:
+        process.terminate()
+        process.communicate()
+
+
 @contextmanager
 def bare_decoder(seed: int, num_items: int) -> Iterator[Bare]:
     """Start it and wait until it is ready."""
@@ -102,8 +132,8 @@ def bare_decoder(seed: int, num_items: int) -> Iterator[Bare]:
         process.communicate()
 
 
-def load(service: ServiceProcess, kind: str, amount: float, seconds: float) -> Load:
-    """Put a load on the service and wait for its end; see `benchmarks.serving.load`."""
+def load(service: ServiceProcess | Smallest, kind: str, amount: float, seconds: float) -> Load:
+    """Put a load on a server and wait for its end; see `benchmarks.serving.load`."""
     shown = str(int(amount)) if kind == "closed" else str(amount)
     command = [sys.executable, "-m", "benchmarks.serving.load", str(service.port), kind, shown, str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -119,15 +149,23 @@ def cpu_outside_decode(service: ServiceProcess) -> float:
     return service.cpu_seconds() - inside
 
 
-def one_at_a_time(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, Any]:
+def one_at_a_time(service: ServiceProcess, smallest: Smallest, bare: Bare, plan: Plan) -> dict[str, Any]:
     """A single caller beside the bare decoder: what HTTP, histories and answers add, in time and in CPU.
+
+    The smallest server around the same decoder takes a turn beside them: what it adds no server can do without, and it
+    is larger the slower the machine is at waking up.
 
     The CPU of this loop is that of a core which sleeps and wakes several times a request, and finds its caches full of
     the decoder's data each time; what a request costs a busy core is measured at saturation.
     """
     over, cpu, calls = [], [], list[float]()
+    smallest_over, smallest_cpu = [], []
     for _ in range(plan.turns):
         alone = bare.turn(1, plan.turn_seconds)
+        before = smallest.cpu_outside_decode()
+        found = load(smallest, "closed", 1, plan.turn_seconds)
+        smallest_cpu.append((smallest.cpu_outside_decode() - before) / found.answered)
+        smallest_over.append(median(found.times("200")) - median(alone["calls"]))
         before = cpu_outside_decode(service)
         found = load(service, "closed", 1, plan.turn_seconds)
         cpu.append((cpu_outside_decode(service) - before) / found.answered)
@@ -140,6 +178,8 @@ def one_at_a_time(service: ServiceProcess, bare: Bare, plan: Plan) -> dict[str, 
         "p99_ms": round(float(p99), 3),
         "http_over_decode_ms": round(median(over) * 1000, 3),
         "cpu_ms_outside_decode_alone": round(median(cpu) * 1000, 3),
+        "smallest_over_decode_ms": round(median(smallest_over) * 1000, 3),
+        "smallest_cpu_ms_outside_decode_alone": round(median(smallest_cpu) * 1000, 3),
     }
 
 
