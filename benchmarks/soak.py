@@ -2,9 +2,10 @@
 
     .venv/bin/python -m benchmarks.soak [--seconds 600] [--rate CALLS_PER_SECOND]
 
-Starts a Redis of its own and `python -m service`, publishes two releases, and measures for a few seconds what can be
-answered; then it sends 70 % of that, or the rate given, and holds every answer against what was asked. Prints one JSON
-object; what is going on stands on stderr. Ends with 1 when a bar is missed.
+Starts a Redis of its own and `python -m service`, publishes two releases, and measures for some seconds what can be
+answered while releases are swapped and every answer is judged, all on the same machine; then it sends 70 % of that, or
+the rate given, and holds every answer against what was asked. Prints one JSON object; what is going on stands on
+stderr. Ends with 1 when a bar is missed.
 """
 
 import argparse
@@ -14,13 +15,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import redis
+import uvloop
 
 from benchmarks.running.service_process import ServiceProcess
 from benchmarks.soaking import bars, catalogues, load, servers
@@ -31,7 +33,7 @@ from service.contract.event_stream import StoredEvent
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 
-NEEDED = ("httpx", "onnx", "torch")
+NEEDED = ("httpx", "onnx", "torch", "uvloop")
 INSTALL = "pip install -e '.[dev,offline]' -c constraints.txt"
 LOAD_SHARE = 0.7
 PARTITIONS = 4  # of the event streams, as the service has them
@@ -57,7 +59,7 @@ class Plan:
 
     seconds: float = 600.0
     rate: float | None = None
-    measure_seconds: float = 5.0
+    measure_seconds: float = 20.0
     swap_seconds: float = 5.0
     kill_seconds: float = 30.0
     away_seconds: float = 3.0
@@ -103,7 +105,7 @@ def measure(plan: Plan, parts: list[catalogues.Parts]) -> dict[str, Any]:
         with redis.Redis.from_url(server.url) as client:
             releases, seen = prepare(client, parts)
         with servers.soaked_service(Path(made), server.url, plan.settings) as service:
-            report = asyncio.run(soak(plan, service, server, Tally(server, releases, seen)))
+            report = uvloop.run(soak(plan, service, server, lambda: Tally(server, releases, seen)))
             report["exit_code"] = service.leave()
         report["log_errors"] = errors_in(service.log)
     machine = {"cores": os.cpu_count(), "load_average": os.getloadavg()}
@@ -131,14 +133,16 @@ def prepare(
     return releases, seen
 
 
-async def soak(plan: Plan, service: ServiceProcess, server: servers.DurableRedis, tally: Tally) -> dict[str, Any]:
+async def soak(
+    plan: Plan, service: ServiceProcess, server: servers.DurableRedis, new_tally: Callable[[], Tally]
+) -> dict[str, Any]:
     """Load and disturbances side by side; gives what came of it."""
+    tally = new_tally()
     known = [*sorted(tally.item_ids), "item-of-no-release-0"]
     rate = plan.rate
     if rate is None:
         progress("measuring what the service can do")
-        able = await load.calls_per_second(service, Mix(known, plan.seed + 1, events=False), plan.measure_seconds)
-        rate = LOAD_SHARE * able
+        rate = LOAD_SHARE * await able(plan, service, server, Mix(known, plan.seed + 1, events=False), new_tally())
     before = await quiet(service)
     progress(f"{rate:.1f} calls per second for {plan.seconds:g} seconds")
     async with load.http(service) as client:
@@ -154,6 +158,14 @@ async def soak(plan: Plan, service: ServiceProcess, server: servers.DurableRedis
     report["kills"] = len(server.outages)
     report["grown"] = {name: getattr(after, name) - getattr(before, name) for name in after._fields}
     return report | {"held_before": before._asdict(), "held_after": after._asdict()}
+
+
+async def able(plan: Plan, service: ServiceProcess, server: servers.DurableRedis, mix: Mix, tally: Tally) -> float:
+    """Calls per second that are answered while releases are swapped and nothing else goes wrong."""
+    async with load.http(service) as client, asyncio.TaskGroup() as tasks:
+        tasks.create_task(Swaps(service, client, server.url).run(plan.swap_seconds, plan.measure_seconds))
+        answered = tasks.create_task(load.calls_per_second(client, mix, tally, plan.measure_seconds))
+    return answered.result()
 
 
 async def quiet(service: ServiceProcess) -> servers.Resources:

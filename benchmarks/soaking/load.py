@@ -31,20 +31,26 @@ async def http(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def calls_per_second(service: ServiceProcess, mix: Mix, seconds: float) -> float:
-    """What a closed loop of callers gets answered."""
-    answered, end = 0, time.monotonic() + seconds
+async def calls_per_second(client: httpx.AsyncClient, mix: Mix, tally: Tally, seconds: float) -> float:
+    """What a closed loop of callers gets answered; every answer is judged as in the soak, which is work as well."""
+    end = time.monotonic() + seconds
+    answered = 0
 
-    async def caller(client: httpx.AsyncClient) -> None:
+    async def caller() -> None:
         nonlocal answered
         while time.monotonic() < end:
-            ask = mix.draw()
-            response = await client.post(ask.path, json=ask.body)
+            response = await _ask(client, mix.draw(), tally)
             answered += response.status_code == 200  # after the wait, in which others count as well
 
-    async with http(service) as client:
-        await asyncio.gather(*(caller(client) for _ in range(CALLERS)))
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
     return answered / seconds
+
+
+async def _ask(client: httpx.AsyncClient, ask: Ask, tally: Tally) -> httpx.Response:
+    seen, began = [tally.seen_by(body) for body in ask.bodies], time.monotonic()
+    response = await client.post(ask.path, json=ask.body)
+    tally.answered(ask, seen, began, response)
+    return response
 
 
 class Load:
@@ -81,8 +87,7 @@ class Load:
             elif self._mix.chance(self._disconnect_share):
                 await self._hang_up(ask)
             else:
-                seen, began = [self._tally.seen_by(body) for body in ask.bodies], time.monotonic()
-                self._tally.answered(ask, seen, began, await self._client.post(ask.path, json=ask.body))
+                await _ask(self._client, ask, self._tally)
         except httpx.HTTPError as error:
             self._tally.lost(ask, error)
 

@@ -1,10 +1,10 @@
 """The judge of the soak: every fault that an answer can have is seen, and what Redis explains is told from the rest."""
 
 import asyncio
+import json
 import math
 import tempfile
 import time
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -185,22 +185,21 @@ def test_the_two_releases_differ_and_share() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_the_service_can_do_counts_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_service_can_do_counts_and_judges_every_answer(counted: tally.Tally) -> None:
     statuses: list[int] = []
 
-    async def answered(_: httpx.Request) -> httpx.Response:
+    async def answered(request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(0.01)
         statuses.append(200 if len(statuses) % 2 else 429)
-        return httpx.Response(statuses[-1])
+        count = len(json.loads(request.content).get("requests", []))
+        body = {"answers": [answer()] * count} if count else answer()
+        return httpx.Response(statuses[-1], json=body)
 
-    @asynccontextmanager
-    async def http(_: Any) -> Any:
-        async with httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(answered)) as client:
-            yield client
-
-    monkeypatch.setattr(load, "http", http)
-    per_second = await load.calls_per_second(None, Mix(sorted(RELEASES["red"]), 0), 0.5)  # type: ignore[arg-type]
+    mix = Mix(sorted(RELEASES["red"]), 0, events=False)
+    async with httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(answered)) as client:
+        per_second = await load.calls_per_second(client, mix, counted, 0.5)
     assert per_second == statuses.count(200) / 0.5 > 0
+    assert counted.report()["recommendations"]["statuses"] == {str(one): statuses.count(one) for one in (200, 429)}
 
 
 @pytest.mark.anyio
