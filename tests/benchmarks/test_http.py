@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
 from benchmarks.serving import load, measurements
+from benchmarks.serving.agreed import HISTORY
 from benchmarks.serving.measurements import SETTLING_SECONDS, Bare, Load, Plan
+from benchmarks.serving.smallest import SmallestServer
 from benchmarks.serving.wrk import read_report
 
 PLAN = Plan(turns=3, turn_seconds=2 + SETTLING_SECONDS, overload_seconds=10 + SETTLING_SECONDS)
@@ -31,11 +36,21 @@ class FakeBare:
         return {"calls": [each] * 10}
 
 
+class FakeSmallest:
+    """Answers in 2.2 ms and uses 1 ms of CPU per answer."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+
+    def cpu_outside_decode(self) -> float:
+        return 0.001 * self.answers
+
+
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Any:
     service = FakeService()
 
-    def answered(_: Any, kind: str, amount: float, seconds: float) -> Load:
+    def answered(server: Any, kind: str, amount: float, seconds: float) -> Load:
         def ended(took: float, count: int) -> list[tuple[float, float]]:
             """So many within the time that counts, and some before and after it."""
             return [(1.0, took)] * count + [(0.1, 9.0)] * 10 + [(seconds + 0.1, 9.0)] * 10
@@ -44,8 +59,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Any:
             assert amount == 1400
             requests = {"200": ended(0.4, 4200) + ended(1.5, 1000), "429": ended(0.004, 5000), "504": [(1.0, 1.0)]}
         else:
-            requests = {"200": ended(0.0025, 100 if amount == 1 else 1400)}
-            service.answers += len(requests["200"])
+            took = 0.0022 if isinstance(server, FakeSmallest) else 0.0025
+            requests = {"200": ended(took, 100 if amount == 1 else 1400)}
+            server.answers += len(requests["200"])
         return Load(requests, seconds)
 
     monkeypatch.setattr(measurements, "load", answered)
@@ -54,8 +70,36 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_one_at_a_time_beside_the_bare_decoder(service: Any) -> None:
-    found = measurements.one_at_a_time(service, _bare(), PLAN)
-    assert found == {"p50_ms": 2.5, "p99_ms": 2.5, "http_over_decode_ms": 0.5, "cpu_ms_outside_decode_alone": 2.0}
+    smallest: Any = FakeSmallest()
+    found = measurements.one_at_a_time(service, smallest, _bare(), PLAN)
+    assert found == {
+        "p50_ms": 2.5,
+        "p99_ms": 2.5,
+        "http_over_decode_ms": 0.5,
+        "cpu_ms_outside_decode_alone": 2.0,
+        "smallest_over_decode_ms": 0.2,
+        "smallest_cpu_ms_outside_decode_alone": 1.0,
+    }
+
+
+@pytest.mark.anyio
+async def test_the_smallest_server_answers_ten_items_and_tells_what_decoding_took() -> None:
+    class Decoder:
+        num_items = 30
+
+        def decode(self, histories: Any, filters: Any, *, beam_width: int) -> Any:
+            assert [len(history) for history in histories] == [HISTORY]
+            until = time.thread_time() + 0.01
+            while time.thread_time() < until:
+                pass
+            return np.arange(beam_width)[None], None, None
+
+    decoder: Any = Decoder()
+    app = SmallestServer(decoder, 0)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        response = await client.post("/recommend", json={"user_id": "u"})
+    assert response.json() == {"items": [f"item-{leaf}" for leaf in range(10)]}
+    assert 0.01 <= app.decoder_cpu_seconds < 1
 
 
 def test_saturation_and_goodput_are_shares(service: Any) -> None:
