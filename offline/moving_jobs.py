@@ -84,7 +84,7 @@ def copy(
     """Copy a release into another Redis, every chunk verified; what is there already is not sent. Prints JSON."""
     keys = Keys(signing_key(signing_key_file), verification_keys(verification_keys_file))
     names, names_there = namespace_keys(namespace), namespace_keys(to_namespace or namespace)
-    with open_store(connect(redis_url, home), names, blobs_url, None, keys.trusted) as source:
+    with open_store(connect(redis_url, home), names, blobs_url) as source:
         found = resolve_version(source, version)
         manifest = source.read_manifest(found)
         with _receiving(connect(to, home), names_there, to_blobs_url) as (store, lease):
@@ -119,7 +119,9 @@ def _opened(file: Path) -> Iterator[ReleaseArchive]:
     except OSError as error:
         raise BadInputError(f"{file} cannot be read ({error.strerror}); correct the path") from error
     with opened:
-        yield ReleaseArchive(file, opened)
+        archive = ReleaseArchive(file, opened)
+        archive.verify()
+        yield archive
 
 
 @contextmanager

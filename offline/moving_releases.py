@@ -94,13 +94,13 @@ def receive_release(raw: bytes, read: Callable[[Chunk], bytes], target: ReleaseS
         keys: who must have signed it, and who signs it.
 
     Raises:
-        SignatureError: it is not signed as it must be; nothing was written.
-        BadInputError: it cannot be moved to this place, or another release has its version; nothing was written.
+        BadInputError: it is not signed as it must be, cannot be moved to this place, or another release has its
+            version; nothing was written.
         NoRoomError: it does not fit; nothing was written.
         ValueError: its manifest or a chunk is not what it must be; no manifest was written.
         BlobsUnreachableError: the place of the blobs cannot be used.
     """
-    manifest = Manifest.from_json(raw, keys.trusted)
+    manifest = _trusted(raw, keys)
     _require_name(manifest.version)
     ours = manifest_for(target.blobs, raw, keys)
     there = _manifest_there(target, manifest.version)
@@ -109,7 +109,7 @@ def receive_release(raw: bytes, read: Callable[[Chunk], bytes], target: ReleaseS
         target.write_manifest_bytes(manifest.version, ours)
         return Arrived(manifest.version, written, False, Manifest.from_json(ours))
     _require_same(ours, there)
-    kept = _trusted(there, keys)
+    kept = _trusted(there, keys, of_target=True)
     if kept.blobs != target.blobs:
         target.verify(manifest.version)
         return Arrived(manifest.version, Written(0, 0), True, kept)
@@ -171,14 +171,15 @@ def _alone(raw: bytes) -> bytes:
     return _as_json({name: value for name, value in manifest.items() if name not in OF_THE_TARGET})
 
 
-def _trusted(there: bytes, keys: Keys) -> Manifest:
+def _trusted(raw: bytes, keys: Keys, *, of_target: bool = False) -> Manifest:
     try:
-        return Manifest.from_json(there, keys.trusted)
+        return Manifest.from_json(raw, keys.trusted)
     except SignatureError as error:
-        version = json.loads(there)["version"]
+        cure = "publish it signed (MMGREC_SIGNING_KEY), or add the key it is signed with to MMGREC_VERIFICATION_KEYS"
+        if of_target:
+            cure = "it is there already: remove it first (python -m offline releases delete VERSION)"
         raise BadInputError(
-            f"release {version} is there already, and not signed as it must be: remove it first "
-            f"(python -m offline releases delete {version})"
+            f"the release is not taken: {str(error).partition(':')[0].partition(',')[0]}; {cure}"
         ) from error
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from offline.errors import BadInputError, JobError
-from service.contract.blobs import Chunk, CorruptBlobError, chunks_of, in_order
+from service.contract.blobs import Chunk, CorruptBlobError, chunks_of, in_order, in_parallel
 from service.contract.manifest import Manifest
 
 BLOCK = 512
@@ -113,6 +113,18 @@ class ReleaseArchive:
             raise self._damaged(str(error).partition(";")[0]) from error
         except OSError as error:
             raise BadInputError(f"{self._path} cannot be read ({error.strerror}): copy it here again") from error
+
+    def verify(self) -> None:
+        """Read every chunk, so that nothing is written anywhere before the whole file is known to be right.
+
+        Raises:
+            BadInputError: a chunk is not what it must be; names it.
+        """
+
+        def check(chunk: Chunk) -> None:
+            self.read(chunk)
+
+        in_parallel(check, self._chunks.values())
 
     def _locate(self) -> Iterator[tuple[str, int]]:
         """Where each chunk begins, once all that surrounds it is what it must be."""
