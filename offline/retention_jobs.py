@@ -21,6 +21,7 @@ SharedWith = Annotated[
     list[str] | None,
     typer.Option(
         "--shared-with",
+        envvar="MMGREC_SHARED_WITH",
         help="Another Redis whose releases of this namespace lie in the same folder or object store; may be repeated. "
         "All of them must be named before chunks are removed there.",
     ),

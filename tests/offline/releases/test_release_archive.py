@@ -7,7 +7,9 @@ import json
 import resource
 import shutil
 import tarfile
+import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ from offline.moving_releases import Keys, receive_release, save_release
 from offline.release_archive import ReleaseArchive
 from service.contract import blobs
 from service.contract.blobs import ArraySpec, CorruptBlobError
-from service.contract.manifest import Manifest
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from tests.offline.releases.tiny_releases import CHUNK_BYTES, write_tiny
@@ -227,7 +228,7 @@ def test_one_sha256_of_two_lengths_is_refused(store: ReleaseStore) -> None:
         "a": ArraySpec(dtype="int8", shape=(4096,), chunks=(sha256,)),
         "b": ArraySpec(dtype="int8", shape=(5,), chunks=(sha256,)),
     }
-    manifest = Manifest(**{**vars(written), "arrays": arrays})
+    manifest = replace(written, arrays=arrays)
     with pytest.raises(CorruptBlobError, match=r"array b: chunk 0 is 5 bytes, and the same sha256 4096 in array a"):
         release_archive.distinct_chunks(manifest)
 
@@ -267,3 +268,21 @@ def test_a_disk_that_is_too_small_is_known_before(
     with pytest.raises(JobError, match=r"v1.tar needs \d+ bytes, and 1000 are free there"):
         save_release(store, "v1", tmp_path / "v1.tar")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_release_is_never_in_memory_as_a_whole(
+    store: ReleaseStore, target: ReleaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 MiB in chunks of 64 KiB, of which a few are in flight at a time, each perhaps three times."""
+    monkeypatch.setattr(blobs, "CHUNK_BYTES", 2**16)
+    array = np.arange(2**21)
+    written = write_tiny(store, "v1")
+    store.write_manifest(replace(written, version="v2", arrays=store.write_arrays({"large": array})))
+    tracemalloc.start()
+    try:
+        save_release(store, "v2", tmp_path / "v2.tar")
+        load(tmp_path / "v2.tar", target)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(target.read_array(target.read_manifest("v2"), "large"), array)

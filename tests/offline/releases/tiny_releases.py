@@ -1,6 +1,8 @@
 """Releases that cost nothing to publish: a made one of few numbers, and the newest frozen one, which really answers."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from service.settings import Settings
 
 CHUNK_BYTES = 4096
 """Bytes of a chunk where a test wants several of them."""
+
+OWN_BYTES = 3 * CHUNK_BYTES
+"""Of what each tiny release has for itself alone."""
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FROZEN = max(FIXTURES.glob("release-format-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
@@ -113,9 +118,12 @@ class Side:
     def strict(self, key: str) -> ReleaseStore:
         return ReleaseStore(self.client, self.keys, blobs_url=self.blobs_url, verification_keys=[key.encode()])
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return ("--redis-url", self.url, "--namespace", self.namespace, "--blobs-url", self.blobs_url)
+
     def call(self, *arguments: object) -> Any:
-        flags = ("--redis-url", self.url, "--namespace", self.namespace, "--blobs-url", self.blobs_url)
-        return self.job("releases", *arguments, *flags)
+        return self.job("releases", *arguments, *self.flags)
 
     def at(self, blobs_url: str) -> "Side":
         return Side(self.client, self.url, self.namespace, blobs_url, self.job)
@@ -125,3 +133,26 @@ def moved(staging: Side, production: Side, file: Path, *flags: object) -> list[A
     """Both ways from staging to production."""
     there = ("--to", production.url, "--to-namespace", production.namespace, "--to-blobs-url", production.blobs_url)
     return [production.call("load", file, *flags), staging.call("copy", "v1", *there, *flags)]
+
+
+def gc(side: Side, *flags: object) -> Any:
+    return side.job("gc", *side.flags, *flags)
+
+
+def chain(side: Side, num: int, first: int = 1) -> list[str]:
+    """Releases v1, v2, ..., each published over the one before; the last is served."""
+    versions = [f"v{number}" for number in range(first, first + num)]
+    for at, version in enumerate(versions):
+        write_tiny(side.store, version, first + at, versions[at - 1] if at else None)
+    side.store.activate(versions[-1])
+    return versions
+
+
+def make_old(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        os.utime(path, (time.time() - 48 * 3600.0,) * 2)
+
+
+def require_whole(side: Side) -> None:
+    for version in side.store.versions():
+        side.store.verify(version)
