@@ -40,6 +40,11 @@ class Keys(NamedTuple):
         """A job that signed what nobody vouches for would lend its name to whoever can write to the source."""
         return self.verification if self.signing is None else (*self.verification, self.signing)
 
+    @property
+    def of_target(self) -> Sequence[bytes]:
+        """Of what stands in the target: signed with the key that this job would sign it with."""
+        return self.verification if self.signing is None else (self.signing,)
+
 
 class Arrived(NamedTuple):
     """How a release came to a store.
@@ -100,7 +105,8 @@ def receive_release(raw: bytes, read: Callable[[Chunk], bytes], target: ReleaseS
         ValueError: its manifest or a chunk is not what it must be; no manifest was written.
         BlobsUnreachableError: the place of the blobs cannot be used.
     """
-    manifest = _trusted(raw, keys)
+    cure = "publish it signed (MMGREC_SIGNING_KEY), or add the key it is signed with to MMGREC_VERIFICATION_KEYS"
+    manifest = _signed_by(keys.trusted, raw, cure)
     _require_name(manifest.version)
     ours = manifest_for(target.blobs, raw, keys)
     there = _manifest_there(target, manifest.version)
@@ -109,7 +115,8 @@ def receive_release(raw: bytes, read: Callable[[Chunk], bytes], target: ReleaseS
         target.write_manifest_bytes(manifest.version, ours)
         return Arrived(manifest.version, written, False, Manifest.from_json(ours))
     _require_same(ours, there)
-    kept = _trusted(there, keys, of_target=True)
+    cure = f"so it stands there already: remove it first (python -m offline releases delete {manifest.version})"
+    kept = _signed_by(keys.of_target, there, cure)
     if kept.blobs != target.blobs:
         target.verify(manifest.version)
         return Arrived(manifest.version, Written(0, 0), True, kept)
@@ -152,8 +159,7 @@ def _manifest_there(target: ReleaseStore, version: str) -> bytes | None:
 
 def _require_same(ours: bytes, there: bytes) -> None:
     """A version is never overwritten; what is there already must be this very release."""
-    ours_alone, there_alone = _alone(ours), _alone(there)
-    if ours_alone != there_alone:
+    if _alone(ours) != _alone(there):
         version = json.loads(ours)["version"]
         raise BadInputError(
             f"another release is there already under version {version}, and a release is immutable: remove it first "
@@ -171,16 +177,11 @@ def _alone(raw: bytes) -> bytes:
     return _as_json({name: value for name, value in manifest.items() if name not in OF_THE_TARGET})
 
 
-def _trusted(raw: bytes, keys: Keys, *, of_target: bool = False) -> Manifest:
+def _signed_by(keys: Sequence[bytes], raw: bytes, cure: str) -> Manifest:
     try:
-        return Manifest.from_json(raw, keys.trusted)
+        return Manifest.from_json(raw, keys)
     except SignatureError as error:
-        cure = "publish it signed (MMGREC_SIGNING_KEY), or add the key it is signed with to MMGREC_VERIFICATION_KEYS"
-        if of_target:
-            cure = "it is there already: remove it first (python -m offline releases delete VERSION)"
-        raise BadInputError(
-            f"the release is not taken: {str(error).partition(':')[0].partition(',')[0]}; {cure}"
-        ) from error
+        raise BadInputError(f"the release is not taken: {error.problem}; {cure}") from error
 
 
 def _require_name(version: object) -> None:

@@ -8,7 +8,6 @@ have been there for a while.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -105,7 +104,7 @@ def plan_removal(store: ReleaseStore, versions: Sequence[str], shared: SharedPla
         if there is None:
             not_swept.append(place)
             continue
-        unnamed = [blob for blob in there.stored() if blob.sha256 not in named.get(place, ())]
+        unnamed = [blob for blob in there.stored() if blob.sha256 not in named[place == REDIS]]
         blobs[place] = [blob for blob in unnamed if blob.age_seconds >= shared.grace_seconds]
         too_new += len(unnamed) - len(blobs[place])
     return Removal(list(versions), blobs, too_new, not_swept)
@@ -113,9 +112,12 @@ def plan_removal(store: ReleaseStore, versions: Sequence[str], shared: SharedPla
 
 def _named_chunks(
     store: ReleaseStore, going: Sequence[str], others: Sequence[ReleaseStore]
-) -> tuple[dict[str, set[str]], set[str]]:
-    """Place to the chunks that remaining manifests name there; and all places of this store, emptied ones included."""
-    named, places = defaultdict[str, set[str]](set), {REDIS, store.blobs}
+) -> tuple[dict[bool, set[str]], set[str]]:
+    """Chunks that remaining manifests name, by whether that is in this Redis; and all places of this store.
+
+    Outside of Redis a chunk that is named anywhere stays everywhere, since two URLs may lead to the same folder.
+    """
+    named, places = {True: set[str](), False: set[str]()}, {REDIS, store.blobs}
     for version in store.versions():
         if version in going:
             with suppress(BadInputError):  # nobody needs to know what it held
@@ -123,12 +125,12 @@ def _named_chunks(
         else:
             place, chunks = _place_and_chunks(store, version)
             places.add(place)
-            named[place] |= chunks
+            named[place == REDIS] |= chunks
     for other in others:
         for version in other.versions():
             place, chunks = _place_and_chunks(other, version)
-            if place != REDIS:  # another Redis
-                named[place] |= chunks
+            if place != REDIS:  # its own, not this one
+                named[False] |= chunks
     return named, places
 
 
@@ -138,7 +140,7 @@ def remove(store: ReleaseStore, removal: Removal, before_each: Callable[[], None
     Args:
         store: of the namespace.
         removal: planned under the same lock.
-        before_each: called before everything that is removed; raises when the lock was lost.
+        before_each: called before everything that is removed; raises when a lock was lost.
 
     Raises:
         BlobsUnreachableError: a place cannot be written; what is left is removed the next time.

@@ -50,8 +50,8 @@ def gc(
 ) -> None:
     """Remove old releases that nobody serves or would roll back to, and chunks without a release. Prints JSON."""
     with changing_pointers(redis_url, home, namespace, blobs_url) as (store, lease), ExitStack() as others:
-        shared = _shared(others, shared_with, sole_user, grace_hours, home, namespace, blobs_url)
-        _remove(store, plan_removal(store, outdated(store, keep), shared), lease, dry_run)
+        shared, leases = _shared(others, shared_with, sole_user, grace_hours, home, namespace, blobs_url)
+        _remove(store, plan_removal(store, outdated(store, keep), shared), [lease, *leases], dry_run)
 
 
 def delete(
@@ -75,8 +75,8 @@ def delete(
             raise BadInputError(
                 f"release {version} stays: {reason}; publish another release, or roll back to another, first"
             )
-        shared = _shared(others, shared_with, sole_user, grace_hours, home, namespace, blobs_url)
-        _remove(store, plan_removal(store, [version], shared), lease, dry_run)
+        shared, leases = _shared(others, shared_with, sole_user, grace_hours, home, namespace, blobs_url)
+        _remove(store, plan_removal(store, [version], shared), [lease, *leases], dry_run)
 
 
 def _shared(
@@ -87,21 +87,25 @@ def _shared(
     home: Path,
     namespace: str,
     blobs_url: str,
-) -> SharedPlaces:
-    """What the flags say of others; each of them is kept from publishing meanwhile."""
+) -> tuple[SharedPlaces, list[Lease]]:
+    """What the flags say of others, and the locks that keep them from publishing meanwhile."""
     if urls and sole_user:
         raise BadInputError("--sole-user and --shared-with contradict each other; give one of them")
-    keys, stores = namespace_keys(namespace), list[ReleaseStore]()
+    keys, stores, leases = namespace_keys(namespace), list[ReleaseStore](), list[Lease]()
     for url in urls or ():
         client = connect(url, home)
         stores.append(opened.enter_context(open_store(client, keys, blobs_url)))
-        opened.enter_context(job_lock(client, keys, "publish"))
-    return SharedPlaces(stores, sole_user or bool(urls), grace_hours * 3600)
+        leases.append(opened.enter_context(job_lock(client, keys, "publish")))
+    return SharedPlaces(stores, sole_user or bool(urls), grace_hours * 3600), leases
 
 
-def _remove(store: ReleaseStore, removal: Removal, lease: Lease, dry_run: bool) -> None:
+def _remove(store: ReleaseStore, removal: Removal, leases: list[Lease], dry_run: bool) -> None:
+    def require_locks() -> None:
+        for lease in leases:
+            lease.require()
+
     if not dry_run:
-        remove(store, removal, lease.require)
+        remove(store, removal, require_locks)
     if removal.not_swept:
         progress.say(
             f"chunks at {', '.join(removal.not_swept)} stay, as other Redis servers may use them: say who does, by "

@@ -119,3 +119,17 @@ def test_a_reader_of_another_place_is_not_swept(side: Any, tmp_path: Path) -> No
     result = gc(elsewhere, "--keep", 1, "--sole-user").result
     assert (result["removed"], result["not_swept"]) == (["v1"], [staging.store.blobs])
     require_whole(staging)
+
+
+def test_a_folder_that_another_redis_knows_by_another_name(side: Any, own_redis: Any, tmp_path: Path, job: Any) -> None:
+    staging = side("shop", "folder")
+    chain(staging, 3)
+    (tmp_path / "mount").symlink_to(staging.blobs_url)
+    own_redis.start()
+    with redis.Redis.from_url(own_redis.url) as client:
+        production = Side(client, own_redis.url, staging.namespace, str(tmp_path / "mount"), job)
+        copied = staging.call("copy", "v1", "--to", own_redis.url, "--to-blobs-url", production.blobs_url).result
+        assert (copied["sent_chunks"], copied["blobs"]) == (0, f"file://{tmp_path}/mount")
+        make_old(Path(staging.blobs_url))
+        assert gc(staging, "--keep", 1, "--shared-with", own_redis.url).result["removed_chunks"] == 0
+        require_whole(production)

@@ -85,4 +85,21 @@ def test_what_is_there_unsigned_does_not_pass_for_signed(staging: Side, tmp_path
     staging.client.set(staging.keys.release("v1"), json.dumps(raw))
     (tmp_path / "key").write_text(KEY)
     message = refusal(staging.call("load", tmp_path / "v1.tar", "--verification-keys-file", tmp_path / "key"))
-    assert "is there already: remove it first" in message
+    assert "so it stands there already: remove it first (python -m offline releases delete v1)" in message
+
+
+def test_what_is_there_with_another_signature_is_not_taken_for_signed_again(
+    staging: Side, production: Side, tmp_path: Path
+) -> None:
+    write_tiny(staging.signing(KEY), "v1")
+    (tmp_path / "staging").write_text(KEY)
+    (tmp_path / "production").write_text(OTHER_KEY)
+    there = ("--to", production.url, "--to-namespace", production.namespace)
+    trusting = ("--verification-keys-file", tmp_path / "staging")
+    staging.call("copy", "v1", *there, *trusting)
+    assert staging.call("copy", "v1", *there, *trusting).result["was_there"] is True
+    again = (*there, *trusting, "--signing-key-file", tmp_path / "production")
+    assert "so it stands there already" in refusal(staging.call("copy", "v1", *again))
+    production.call("delete", "v1")
+    assert staging.call("copy", "v1", *again).result["signed"] is True
+    production.strict(OTHER_KEY).verify("v1")
