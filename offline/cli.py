@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from offline import progress, release_jobs
+from offline import moving_jobs, progress, release_jobs, retention_jobs
 from offline.errors import BadInputError
 from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
@@ -135,8 +135,14 @@ def export(
     progress.result(export_run(dataset, folder, precision))
 
 
-for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
+for job in (release_jobs.publish, release_jobs.promote, release_jobs.rollback, retention_jobs.gc):
     cli.command()(job)
+
+releases = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+releases.callback()(release_jobs.releases)
+for command in (moving_jobs.save, moving_jobs.load, moving_jobs.copy, moving_jobs.verify, retention_jobs.delete):
+    releases.command()(command)
+cli.add_typer(releases, name="releases")
 
 
 @cli.command("load-histories")

@@ -43,6 +43,14 @@ SigningKeyFile = Annotated[
         help="File with the key that signs releases; or the variable MMGREC_SIGNING_KEY holds it.",
     ),
 ]
+VerificationKeysFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--verification-keys-file",
+        envvar="MMGREC_VERIFICATION_KEYS_FILE",
+        help="File with keys, one of which must have signed it; or the variable MMGREC_VERIFICATION_KEYS holds them.",
+    ),
+]
 ArmName = Annotated[
     Literal["main", "canary"],
     typer.Option("--arm", help="main: all users but the canary's. canary: a share of the users."),

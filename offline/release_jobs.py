@@ -1,7 +1,6 @@
 """The jobs about releases: publish, releases, promote, rollback. `offline.cli` puts them on the map."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from offline import progress
 from offline.errors import BadInputError, JobError
 from offline.options import ArmName, BlobsUrl, Home, Namespace, RedisUrl, Run, SigningKeyFile
 from offline.redis_connection import Lease, connect, job_lock, named_errors, namespace_keys
+from offline.release_keys import signing_key
 from service.contract.arms import CANARY_ARM, require_share
 from service.contract.blob_folder import BlobsUnreachableError
 from service.contract.blob_location import REDIS
@@ -20,9 +20,6 @@ from service.contract.blob_store import NoRoomError
 from service.contract.redis_keys import MAIN_ARM, RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
-from service.contract.signatures import split_keys
-
-SIGNING_KEY = "MMGREC_SIGNING_KEY"
 
 
 def publish(
@@ -50,18 +47,28 @@ def publish(
     folder = RunFolder(run)
     folder.require("metrics")
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with _store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
+    with open_store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
         if arm == CANARY_ARM:
             store.arms.main()  # before the work: a canary needs a main release beside it
         progress.result({"version": publish_run(folder, store, arm=arm, share=share or 0.0, before_flip=lease.require)})
 
 
 def releases(
-    home: Home = DEFAULT_HOME, redis_url: RedisUrl = None, namespace: Namespace = "mmgrec", blobs_url: BlobsUrl = REDIS
+    context: typer.Context,
+    home: Home = DEFAULT_HOME,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = "mmgrec",
+    blobs_url: BlobsUrl = REDIS,
 ) -> None:
-    """List the releases of a namespace, newest last, and which arms serve which share of the users. Prints JSON."""
+    """List the releases of a namespace, newest last, and which arms serve which share of the users. Prints JSON.
+
+    With a command: save, load, copy, verify or delete one.
+    """
+    if context.invoked_subcommand is not None:
+        _require_no_flags(context)
+        return
     keys = namespace_keys(namespace)
-    with _store(connect(redis_url, home), keys, blobs_url) as store:
+    with open_store(connect(redis_url, home), keys, blobs_url) as store:
         pointers = store.arms.all()
         main = pointers.get(MAIN_ARM)
         listed = [
@@ -83,7 +90,7 @@ def promote(
 ) -> None:
     """Make the canary the main release, for all users. Prints the version as JSON."""
     _check_share(share)
-    with _changing_pointers(redis_url, home, namespace, blobs_url) as (store, lease):
+    with changing_pointers(redis_url, home, namespace, blobs_url) as (store, lease):
         store.verify(store.arms.canary().version)
         lease.require()
         progress.result({"version": store.arms.promote() if share is None else store.arms.change_share(share)})
@@ -98,46 +105,33 @@ def rollback(
     blobs_url: BlobsUrl = REDIS,
 ) -> None:
     """Serve an earlier release again, or withdraw a canary: one pointer, no data is written. Prints the version."""
-    with _changing_pointers(redis_url, home, namespace, blobs_url) as (store, _):
+    with changing_pointers(redis_url, home, namespace, blobs_url) as (store, _):
         progress.result({"version": store.rollback(arm, version)})
 
 
-def signing_key(file: Path | None) -> bytes | None:
-    """The key of the environment or of a file; None where there is neither.
-
-    Raises:
-        BadInputError: both are given, the file cannot be read, or it holds no key or more than one.
-    """
-    text = os.environ.get(SIGNING_KEY)
-    if file is not None and text:
-        raise BadInputError(f"both {SIGNING_KEY} and {SIGNING_KEY}_FILE are set; unset one of them")
-    try:
-        text = file.read_text() if file is not None else text
-        keys = split_keys(text) if text else ()
-    except OSError as error:
-        raise BadInputError(f"--signing-key-file {file} cannot be read ({error.strerror})") from error
-    except ValueError as error:  # also of a file that is no text
-        raise BadInputError(f"the signing key cannot be used: {_without_bytes(error)}") from None
-    if (file is not None and len(keys) != 1) or len(keys) > 1:
-        raise BadInputError(f"give one signing key, not {len(keys)}; services may accept several")
-    return keys[0] if keys else None
-
-
-def _without_bytes(error: ValueError) -> str:
-    return "it is no text in UTF-8" if isinstance(error, UnicodeError) else str(error)
-
-
 @contextmanager
-def _changing_pointers(
+def changing_pointers(
     redis_url: str | None, home: Path, namespace: str, blobs_url: str
 ) -> Iterator[tuple[ReleaseStore, Lease]]:
+    """The releases of a namespace, and the lock of whoever changes them.
+
+    Raises:
+        LockedError: another job changes them.
+        BadInputError, JobError: as from `open_store`.
+    """
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with _store(client, keys, blobs_url) as store, job_lock(client, keys, "publish") as lease:
+    with open_store(client, keys, blobs_url) as store, job_lock(client, keys, "publish") as lease:
         yield store, lease
 
 
 @contextmanager
-def _store(client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | None = None) -> Iterator[ReleaseStore]:
+def open_store(
+    client: redis.Redis,
+    keys: RedisKeys,
+    blobs_url: str,
+    key: bytes | None = None,
+    verification_keys: Sequence[bytes] = (),
+) -> Iterator[ReleaseStore]:
     """The releases of a namespace; what they refuse inside becomes an error of the job.
 
     Raises:
@@ -146,13 +140,22 @@ def _store(client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | No
     """
     with named_errors(keys):
         try:
-            yield ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key)
+            yield ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key, verification_keys=verification_keys)
         except (NoRoomError, BlobsUnreachableError) as error:
             raise JobError(str(error)) from error
         except BadInputError:
             raise
         except (ReleaseMissingError, ValueError) as error:
             raise BadInputError(str(error)) from error
+
+
+def _require_no_flags(context: typer.Context) -> None:
+    """Flags of the list before a command would be read and forgotten: `releases --namespace shop delete X`."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise BadInputError(f"{flag} stands before {context.invoked_subcommand}; write it behind it")
 
 
 def _check_share(share: float | None) -> None:

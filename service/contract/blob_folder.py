@@ -1,15 +1,36 @@
 """Chunks as files of a local or mounted folder; needs no package."""
 
 import os
+import re
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from service.contract.blobs import ChunkAddress
+
+_FILE = re.compile(r"([0-9a-f]{64})(\.\d+-\d+\.part)?")
 
 
 class BlobsUnreachableError(RuntimeError):
     """Chunks can be neither read nor written at their location; says where, and what to look after."""
+
+
+class StoredBlob(NamedTuple):
+    """What lies in a store, whether a release names it or not.
+
+    Attributes:
+        name: of it in the store.
+        sha256: that it is stored under; "" for what a writer that died has left.
+        num_bytes: that it takes.
+        age_seconds: since it was written; infinite where only the lock of a job counts, as in Redis.
+    """
+
+    name: str
+    sha256: str
+    num_bytes: int
+    age_seconds: float
 
 
 def folder_name(namespace: str) -> str:
@@ -64,7 +85,7 @@ class FolderBlobs:
         except OSError as error:
             raise self._unreachable(error) from error
 
-    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:  # noqa: ARG002
+    def prepare(self, sizes: Mapping[ChunkAddress, int]) -> None:  # noqa: ARG002
         """Make the folder. A full disk fails the write, and what was written until then is named by no manifest.
 
         Raises:
@@ -72,6 +93,35 @@ class FolderBlobs:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """Every chunk of the namespace, and what writers that died have left; other files are not ours.
+
+        Raises:
+            BlobsUnreachableError: the folder cannot be read.
+        """
+        try:
+            for entry in os.scandir(self._folder):
+                if match := _FILE.fullmatch(entry.name):
+                    found = entry.stat()
+                    sha256 = "" if match[2] else match[1]
+                    yield StoredBlob(entry.name, sha256, found.st_size, time.time() - found.st_mtime)
+        except FileNotFoundError as error:
+            if not self._root.is_dir():
+                raise self._unreachable(error) from error
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def remove(self, blob: StoredBlob) -> None:
+        """Remove what `stored` found; it may have gone already.
+
+        Raises:
+            BlobsUnreachableError: the folder cannot be written.
+        """
+        try:
+            (self._folder / blob.name).unlink(missing_ok=True)
         except OSError as error:
             raise self._unreachable(error) from error
 

@@ -1,10 +1,11 @@
 """The one small interface behind which the chunks of releases lie: Redis, a folder, or any URL that fsspec knows."""
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from service.contract.blob_folder import FolderBlobs
+from service.contract.blob_folder import FolderBlobs, StoredBlob
 from service.contract.blob_location import REDIS
 from service.contract.blob_url import UrlBlobs
 from service.contract.blobs import READERS, ChunkAddress
@@ -37,12 +38,29 @@ class BlobStore(Protocol):
             BlobsUnreachableError: it cannot be stored.
         """
 
-    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
+    def prepare(self, sizes: Mapping[ChunkAddress, int]) -> None:
         """To be called before `write`: prepare the place, and refuse what does not fit.
+
+        Args:
+            sizes: bytes of every chunk that is to lie there in the end.
 
         Raises:
             BlobsUnreachableError: there is no such place.
             NoRoomError: it does not.
+        """
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """Every chunk of the namespace that lies there, whether a release names it or not.
+
+        Raises:
+            BlobsUnreachableError: nobody can say.
+        """
+
+    def remove(self, blob: StoredBlob) -> None:
+        """Remove what `stored` found; it may have gone already.
+
+        Raises:
+            BlobsUnreachableError: it cannot be removed.
         """
 
 
@@ -53,6 +71,8 @@ class RedisStrings(Protocol):
     def set(self, name: str, value: Any) -> Any: ...  # noqa: D102
     def strlen(self, name: str) -> Any: ...  # noqa: D102
     def info(self, section: str) -> Any: ...  # noqa: D102
+    def scan_iter(self, match: str) -> Any: ...  # noqa: D102
+    def unlink(self, name: str) -> Any: ...  # noqa: D102
 
 
 class RedisBlobs:
@@ -71,7 +91,7 @@ class RedisBlobs:
         """Store a chunk; one command, so it is there whole or not at all."""
         self._client.set(self._keys.blob(*address), piece)
 
-    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:
+    def prepare(self, sizes: Mapping[ChunkAddress, int]) -> None:
         """Ask Redis for its `maxmemory`, and warn where it may drop a release by itself.
 
         Raises:
@@ -88,16 +108,24 @@ class RedisBlobs:
                 "volatile-ttl (CONFIG SET maxmemory-policy), or keep blobs elsewhere (MMGREC_BLOBS_URL)",
                 policy,
             )
-        missing = [
-            len(piece) for at, piece in pieces.items() if self._client.strlen(self._keys.blob(*at)) != len(piece)
-        ]
-        in_flight = max(map(len, pieces.values()), default=0) * min(READERS, len(pieces))  # all of them are read back
+        missing = [size for at, size in sizes.items() if self._client.strlen(self._keys.blob(*at)) != size]
+        in_flight = max(sizes.values(), default=0) * min(READERS, len(sizes))  # all of them are read back
         needed = sum(missing) + KEY_BYTES * len(missing) + in_flight
         if missing and used + needed > limit:
             raise NoRoomError(
                 f"the release needs {needed} bytes more in Redis, where {used} of maxmemory {limit} are used: raise "
                 "maxmemory (CONFIG SET maxmemory) or keep blobs elsewhere (MMGREC_BLOBS_URL); nothing was written"
             )
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """Every chunk of the namespace."""
+        for key in set(self._client.scan_iter(match=self._keys.blob("*", "*"))):  # SCAN may repeat a key
+            name = bytes(key).decode()
+            yield StoredBlob(name, name.split(":")[-2], int(self._client.strlen(name)), math.inf)
+
+    def remove(self, blob: StoredBlob) -> None:
+        """Remove what `stored` found."""
+        self._client.unlink(blob.name)
 
 
 def open_blobs(location: str, client: RedisStrings, keys: RedisKeys) -> BlobStore:

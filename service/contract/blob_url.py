@@ -1,10 +1,12 @@
 """Chunks behind a URL that fsspec knows, such as an object store: the extra `blobs`, and the package for that store."""
 
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from service.contract.blob_folder import BlobsUnreachableError, folder_name
+from service.contract.blob_folder import BlobsUnreachableError, StoredBlob, folder_name
 from service.contract.blobs import ChunkAddress
 
 
@@ -56,7 +58,7 @@ class UrlBlobs:
         except Exception as error:
             raise self._unreachable(error) from error
 
-    def prepare(self, pieces: Mapping[ChunkAddress, memoryview]) -> None:  # noqa: ARG002
+    def prepare(self, sizes: Mapping[ChunkAddress, int]) -> None:  # noqa: ARG002
         """Make the folder, where the store has any. There is no limit to ask for.
 
         Raises:
@@ -66,6 +68,41 @@ class UrlBlobs:
             self._files.makedirs(self._folder, exist_ok=True)
         except Exception as error:
             raise self._unreachable(error) from error
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """Every chunk of the namespace; one whose age the store does not tell counts as new.
+
+        Raises:
+            BlobsUnreachableError: the store does not say.
+        """
+        try:
+            for path, found in self._files.find(self._folder, maxdepth=1, detail=True).items():
+                name = str(path).rpartition("/")[2]
+                if re.fullmatch(r"[0-9a-f]{64}", name):
+                    yield StoredBlob(name, name, int(found["size"]), self._age_seconds(path))
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self._unreachable(error) from error
+
+    def remove(self, blob: StoredBlob) -> None:
+        """Remove what `stored` found; it may have gone already.
+
+        Raises:
+            BlobsUnreachableError: the store did not do it.
+        """
+        try:
+            self._files.rm_file(f"{self._folder}/{blob.name}")
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self._unreachable(error) from error
+
+    def _age_seconds(self, path: str) -> float:
+        try:
+            return time.time() - float(self._files.modified(path).timestamp())
+        except NotImplementedError:
+            return 0.0
 
     def _unreachable(self, error: Any) -> BlobsUnreachableError:
         """Without the text of the error, which may hold a signed URL."""

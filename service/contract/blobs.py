@@ -2,8 +2,9 @@
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ READERS = 4
 """Chunks in flight. Hashing and receiving overlap from two on; far stores gain from more."""
 
 Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 class CorruptBlobError(ValueError):
@@ -36,7 +38,7 @@ class ChunkAddress(NamedTuple):
         Raises:
             CorruptBlobError: the sha256 is none, which would make a path out of whatever a manifest says.
         """
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+        if not re.fullmatch(r"[0-9a-f]{64}", str(self.sha256)):
             raise CorruptBlobError(
                 f"chunk {self.chunk} has the address {self.sha256!r}, which is no sha256; publish again"
             )
@@ -63,6 +65,48 @@ class ArraySpec:
         yield from (ChunkAddress(sha256, chunk) for chunk, sha256 in enumerate(self.chunks))
 
 
+class Chunk(NamedTuple):
+    """One chunk of a release.
+
+    Attributes:
+        array: name of the array that it is a part of.
+        address: where it lies.
+        num_bytes: how long it is.
+    """
+
+    array: str
+    address: ChunkAddress
+    num_bytes: int
+
+    def verified(self, piece: bytes | None) -> bytes:
+        """These bytes, if they are the chunk's.
+
+        Raises:
+            CorruptBlobError: they are missing, or others.
+        """
+        sha256, where = self.address.sha256, f"array {self.array}: chunk {self.address.chunk}"
+        if piece is None:
+            raise CorruptBlobError(f"{where} (sha256 {sha256}) is missing; publish the run again")
+        found = hashlib.sha256(piece).hexdigest()
+        if found != sha256:
+            raise CorruptBlobError(f"{where} has sha256 {found}, expected {sha256}; publish again")
+        if len(piece) != self.num_bytes:
+            raise CorruptBlobError(f"{where} has {len(piece)} bytes, expected {self.num_bytes}; publish again")
+        return piece
+
+
+def chunks_of(specs: Mapping[str, ArraySpec]) -> Iterator[Chunk]:
+    """Every chunk of some arrays, in their order.
+
+    Raises:
+        CorruptBlobError: an array is none of numbers, or its chunks do not fill its shape.
+    """
+    for name, spec in specs.items():
+        num_bytes = _num_bytes(name, spec)
+        for address in spec.addresses:
+            yield Chunk(name, address, min(CHUNK_BYTES, num_bytes - address.chunk * CHUNK_BYTES))
+
+
 def cut_array(array: npt.NDArray[Any]) -> tuple[ArraySpec, list[memoryview]]:
     """Describe an array, and its bytes in chunks; they are views where the array is contiguous."""
     raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -85,13 +129,12 @@ def read_arrays(
     """
     raws = {name: np.empty(_num_bytes(name, spec), np.uint8) for name, spec in specs.items()}
 
-    def fill(task: tuple[str, ChunkAddress]) -> None:
-        name, address = task
-        start = address.chunk * CHUNK_BYTES
-        room = raws[name][start : start + CHUNK_BYTES]
-        room[:] = np.frombuffer(verified(name, address, read(address), len(room)), np.uint8)
+    def fill(chunk: Chunk) -> None:
+        start = chunk.address.chunk * CHUNK_BYTES
+        piece = chunk.verified(read(chunk.address))
+        raws[chunk.array][start : start + chunk.num_bytes] = np.frombuffer(piece, np.uint8)
 
-    in_parallel(fill, ((name, address) for name, spec in specs.items() for address in spec.addresses))
+    in_parallel(fill, chunks_of(specs))
     return {name: raws[name].view(np.dtype(spec.dtype)).reshape(spec.shape) for name, spec in specs.items()}
 
 
@@ -101,30 +144,11 @@ def verify_arrays(specs: Mapping[str, ArraySpec], read: Callable[[ChunkAddress],
     Raises:
         CorruptBlobError: as there.
     """
-    sizes = {name: _num_bytes(name, spec) for name, spec in specs.items()}
 
-    def check(task: tuple[str, ChunkAddress]) -> None:
-        name, address = task
-        verified(name, address, read(address), min(CHUNK_BYTES, sizes[name] - address.chunk * CHUNK_BYTES))
+    def check(chunk: Chunk) -> None:
+        chunk.verified(read(chunk.address))
 
-    in_parallel(check, ((name, address) for name, spec in specs.items() for address in spec.addresses))
-
-
-def verified(name: str, address: ChunkAddress, piece: bytes | None, num_bytes: int) -> bytes:
-    """The bytes of a chunk, if they are those of its address.
-
-    Raises:
-        CorruptBlobError: they are missing, or others.
-    """
-    where = f"array {name}: chunk {address.chunk}"
-    if piece is None:
-        raise CorruptBlobError(f"{where} (sha256 {address.sha256}) is missing; publish the run again")
-    found = hashlib.sha256(piece).hexdigest()
-    if found != address.sha256:
-        raise CorruptBlobError(f"{where} has sha256 {found}, expected {address.sha256}; publish again")
-    if len(piece) != num_bytes:
-        raise CorruptBlobError(f"{where} has {len(piece)} bytes, expected {num_bytes}; publish again")
-    return piece
+    in_parallel(check, chunks_of(specs))
 
 
 def in_parallel(work: Callable[[Task], None], tasks: Iterable[Task]) -> None:
@@ -134,11 +158,23 @@ def in_parallel(work: Callable[[Task], None], tasks: Iterable[Task]) -> None:
             pass
 
 
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    """The result of every task, in order; no more are under way or waiting than there are threads."""
+    with ThreadPoolExecutor(READERS, thread_name_prefix="blobs") as pool:
+        pending = deque[Future[Result]]()
+        for task in tasks:
+            if len(pending) == READERS:
+                yield pending.popleft().result()
+            pending.append(pool.submit(work, task))
+        while pending:
+            yield pending.popleft().result()
+
+
 def _num_bytes(name: str, spec: ArraySpec) -> int:
     """Bytes of an array, once dtype, shape and number of chunks agree; nothing is allocated before."""
     try:
         dtype = np.dtype(spec.dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         dtype = np.dtype(object)
     if dtype.kind not in "biuf" or not all(map(_is_length, spec.shape)):
         raise CorruptBlobError(

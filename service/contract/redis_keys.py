@@ -50,8 +50,8 @@ class RedisKeys:
         """String, the manifest as JSON."""
         return f"{self.namespace}:release:{version}"
 
-    def blob(self, sha256: str, chunk: int) -> str:
-        """String, one content-addressed chunk of an array."""
+    def blob(self, sha256: str, chunk: int | str) -> str:
+        """String, one content-addressed chunk of an array; with "*" for both, the pattern of all of them."""
         return f"{self.namespace}:blob:{sha256}:{chunk}"
 
     @property

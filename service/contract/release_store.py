@@ -4,8 +4,8 @@ Manifests and pointers are in Redis, chunks where the manifest says (service.con
 the Redis commands below (redis-py's `Redis`), so that the contract itself needs no package.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
@@ -15,12 +15,13 @@ from service.contract.blob_location import normal_location, require_allowed
 from service.contract.blob_store import BlobStore, RedisStrings, open_blobs
 from service.contract.blobs import (
     ArraySpec,
+    Chunk,
     ChunkAddress,
     CorruptBlobError,
+    chunks_of,
     cut_array,
     in_parallel,
     read_arrays,
-    verified,
     verify_arrays,
 )
 from service.contract.manifest import Manifest
@@ -33,7 +34,13 @@ class RedisClient(RedisStrings, RedisPointers, Protocol):
     """The few commands that a release needs; values are bytes (`decode_responses=False`). Safe for several threads."""
 
     def set(self, name: str, value: Any, *, nx: bool = False) -> Any: ...
-    def scan_iter(self, match: str) -> Any: ...
+
+
+class Written(NamedTuple):
+    """What had to be written, as it was not there yet, or damaged."""
+
+    chunks: int
+    num_bytes: int
 
 
 class ReleaseStore:
@@ -105,15 +112,23 @@ class ReleaseStore:
             SignatureError: it is not signed as it must be.
             ValueError: the manifest cannot be read, or is that of another version.
         """
-        raw = self._client.get(self._keys.release(version))
+        manifest = Manifest.from_json(self.manifest_bytes(version), self._verification_keys)
+        if manifest.version != version:
+            raise ValueError(f"under {version} lies the manifest of {manifest.version}; publish the run again")
+        return manifest
+
+    def manifest_bytes(self, version: str) -> bytes:
+        """Manifest of a version as it was written; nothing of it is checked.
+
+        Raises:
+            ReleaseMissingError: there is no such version.
+        """
+        raw: bytes | None = self._client.get(self._keys.release(version))
         if raw is None:
             raise ReleaseMissingError(
                 f"release {version} is not in namespace {self._keys.namespace}; see what is: python -m offline releases"
             )
-        manifest = Manifest.from_json(raw, self._verification_keys)
-        if manifest.version != version:
-            raise ValueError(f"under {version} lies the manifest of {manifest.version}; publish the run again")
-        return manifest
+        return raw
 
     def read_array(self, manifest: Manifest, name: str) -> npt.NDArray[Any]:
         """One array of a release; see `read_named`."""
@@ -137,7 +152,7 @@ class ReleaseStore:
             if name not in manifest.arrays:
                 raise ValueError(f"release {manifest.version} has no array {name}; publish the run again")
             specs[name] = manifest.arrays[name]
-        return read_arrays(specs, self._blobs_of(manifest).read)
+        return read_arrays(specs, self.blobs_at(manifest.blobs).read)
 
     def verify(self, version: str) -> None:
         """Read all of a release, so that no pointer is flipped to one that cannot be loaded.
@@ -147,7 +162,7 @@ class ReleaseStore:
             ValueError: its manifest or its bytes are not what they must be (also as from `read_named`).
         """
         manifest = self.read_manifest(version)
-        verify_arrays(manifest.arrays, self._blobs_of(manifest).read)
+        verify_arrays(manifest.arrays, self.blobs_at(manifest.blobs).read)
 
     def write_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, ArraySpec]:
         """Write what is not there yet, read everything back, and return what the manifest has to say of it.
@@ -158,25 +173,44 @@ class ReleaseStore:
             BlobsUnreachableError: the place of the blobs cannot be used.
         """
         specs: dict[str, ArraySpec] = {}
-        names: dict[ChunkAddress, str] = {}
         pieces: dict[ChunkAddress, memoryview] = {}
         for name, array in arrays.items():
             specs[name], cut = cut_array(array)
-            for address, piece in zip(specs[name].addresses, cut, strict=True):
-                names[address], pieces[address] = name, piece
-        blobs = self._open(self.blobs)
-        blobs.prepare(pieces)
-
-        def write(address: ChunkAddress) -> None:
-            piece, name = pieces[address], names[address]
-            try:
-                verified(name, address, blobs.read(address), len(piece))
-            except CorruptBlobError:  # not there yet, or damaged since: publishing again is the cure
-                blobs.write(address, piece)
-                verified(name, address, blobs.read(address), len(piece))
-
-        in_parallel(write, pieces)
+            pieces.update(zip(specs[name].addresses, cut, strict=True))
+        self.write_chunks(specs, lambda chunk: pieces[chunk.address])
         return specs
+
+    def write_chunks(self, specs: Mapping[str, ArraySpec], piece_of: Callable[[Chunk], bytes | memoryview]) -> Written:
+        """Write the chunks that are not there yet or damaged, and read everything back.
+
+        Args:
+            specs: of the arrays.
+            piece_of: gives the bytes of a chunk; called by several threads, only for chunks that must be written.
+
+        Raises:
+            NoRoomError: they do not fit; nothing was written.
+            CorruptBlobError: what was read back differs from what was written.
+            BlobsUnreachableError: the place of the blobs cannot be used.
+        """
+        chunks = {chunk.address: chunk for chunk in chunks_of(specs)}
+        blobs = self._open(self.blobs)
+        blobs.prepare({address: chunk.num_bytes for address, chunk in chunks.items()})
+        written: list[int] = []
+
+        def write(chunk: Chunk) -> None:
+            try:
+                chunk.verified(blobs.read(chunk.address))
+            except CorruptBlobError:  # not there yet, or damaged since: publishing again is the cure
+                blobs.write(chunk.address, memoryview(piece_of(chunk)))
+                chunk.verified(blobs.read(chunk.address))
+                written.append(chunk.num_bytes)
+
+        in_parallel(write, chunks.values())
+        return Written(len(written), sum(written))
+
+    def read_chunk(self, manifest: Manifest, chunk: Chunk) -> bytes:
+        """One chunk of a release, verified; as from `read_named`."""
+        return chunk.verified(self.blobs_at(manifest.blobs).read(chunk.address))
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Store a manifest under its version, signed where there is a key; a version is never overwritten.
@@ -186,10 +220,29 @@ class ReleaseStore:
         """
         if self._signing_key is not None:
             manifest = manifest.signed(self._signing_key)
-        if not self._client.set(self._keys.release(manifest.version), manifest.to_json(), nx=True):
-            raise ValueError(
-                f"release {manifest.version} exists already; a release is immutable, publish a new version"
-            )
+        self.write_manifest_bytes(manifest.version, manifest.to_json().encode())
+
+    def write_manifest_bytes(self, version: str, raw: bytes) -> None:
+        """The same with bytes that stay as they are, such as those that were signed elsewhere.
+
+        Raises:
+            ValueError: the version exists already.
+        """
+        if not self._client.set(self._keys.release(version), raw, nx=True):
+            raise ValueError(f"release {version} exists already; a release is immutable, publish a new version")
+
+    def remove_manifest(self, version: str) -> None:
+        """Forget a version; its chunks stay, as others may share them (offline.retention)."""
+        self._client.unlink(self._keys.release(version))
+
+    def blobs_at(self, location: str) -> BlobStore:
+        """The chunks of the namespace at a place, if it is one that this reader takes.
+
+        Raises:
+            BlobLocationError: it is not.
+        """
+        require_allowed(location, self.blobs)
+        return self._open(location)
 
     def activate(self, version: str, arm: str = MAIN_ARM, share: float = 1.0) -> None:
         """Flip the pointer of an arm to a version and tell the services; the other arm keeps its version.
@@ -230,10 +283,6 @@ class ReleaseStore:
         target = version or self.parent_of_active()
         self.verify(target)
         return self.arms.set_main(target)
-
-    def _blobs_of(self, manifest: Manifest) -> BlobStore:
-        require_allowed(manifest.blobs, self.blobs)
-        return self._open(manifest.blobs)
 
     def _open(self, location: str) -> BlobStore:
         if location not in self._stores:

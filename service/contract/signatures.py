@@ -24,7 +24,11 @@ _PURPOSE = b"mmgrec release manifest\n"
 
 
 class SignatureError(ValueError):
-    """A manifest is not signed, or not with a key that is trusted here; the message holds the cure."""
+    """A manifest is not signed, or not with a key that is trusted here; the message holds the cure of a service."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}: {CURE}")
+        self.problem = problem
 
 
 def split_keys(text: str) -> tuple[bytes, ...]:
@@ -56,11 +60,9 @@ def require_signature(manifest: Mapping[str, Any], keys: Sequence[bytes]) -> Non
     """
     found = manifest.get("signature")
     if not isinstance(found, str):
-        raise SignatureError(f"the manifest is not signed, and this service takes signed ones only: {CURE}")
+        raise SignatureError("the manifest is not signed, and only signed ones are taken here")
     matches = [
         hmac.compare_digest(signature_of(manifest, key).encode(), found.encode("utf-8", "replace")) for key in keys
     ]
     if not any(matches):
-        raise SignatureError(
-            f"the manifest is signed with none of the {len(keys)} keys in MMGREC_VERIFICATION_KEYS: {CURE}"
-        )
+        raise SignatureError(f"the manifest is signed with none of the {len(keys)} keys in MMGREC_VERIFICATION_KEYS")

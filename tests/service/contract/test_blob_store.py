@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from service.contract import blobs as chunks
-from service.contract.blob_folder import BlobsUnreachableError
+from service.contract.blob_folder import BlobsUnreachableError, StoredBlob
 from service.contract.blob_location import normal_location
 from service.contract.blob_store import BlobStore, NoRoomError, open_blobs
 from service.contract.blobs import ChunkAddress, CorruptBlobError
@@ -49,7 +49,7 @@ def blobs(
 def test_what_is_written_is_read(blobs: BlobStore) -> None:
     address, piece = blob(b"\x00\xff" * 1000)
     (absent, _), (empty, nothing) = blob(b"absent"), blob(b"")
-    blobs.prepare({address: piece})
+    blobs.prepare({address: len(piece)})
     blobs.write(address, piece)
     blobs.write(address, piece)
     blobs.write(empty, nothing)
@@ -64,6 +64,21 @@ def test_the_last_bytes_count(blobs: BlobStore) -> None:
     assert blobs.read(address) == bytes(piece)
 
 
+def test_what_is_stored_is_listed_and_can_be_removed(blobs: BlobStore) -> None:
+    assert list(blobs.stored()) == []
+    contents = [b"", b"one", b"three"]
+    for content in contents:
+        blobs.write(*blob(content))
+    stored = {found.sha256: found for found in blobs.stored()}
+    assert {found.num_bytes for found in stored.values()} == {0, 3, 5}
+    assert all(found.age_seconds >= -60 for found in stored.values())
+    (one, _), (three, _) = blob(b"one"), blob(b"three")
+    for _ in range(2):  # who removes it second finds it gone, which is what was wanted
+        blobs.remove(stored[one.sha256])
+    assert (blobs.read(one), blobs.read(three)) == (None, b"three")
+    assert stored.keys() - {found.sha256 for found in blobs.stored()} == {one.sha256}
+
+
 def test_namespaces_do_not_see_each_other(
     blobs: BlobStore, client_of_redis: redis.Redis, keys: RedisKeys, tmp_path: Path
 ) -> None:
@@ -73,6 +88,7 @@ def test_namespaces_do_not_see_each_other(
         neighbour = open_blobs(location, client_of_redis, RedisKeys(keys.namespace + "-b"))
         neighbour.prepare({})
         assert neighbour.read(address) is None
+        assert list(neighbour.stored()) == []
 
 
 @pytest.fixture
@@ -131,6 +147,8 @@ def test_a_folder_that_is_not_mounted_is_not_a_missing_chunk(client_of_redis: re
     away = open_blobs("file:///nowhere/at/all", client_of_redis, keys)
     with pytest.raises(BlobsUnreachableError, match=r"the blobs in /nowhere/at/all cannot be used .*is it mounted"):
         away.read(blob(b"content")[0])
+    with pytest.raises(BlobsUnreachableError, match="is it mounted"):
+        list(away.stored())
 
 
 def test_a_store_that_fails_does_not_tell_its_secrets(
@@ -142,10 +160,16 @@ def test_a_store_that_fails_does_not_tell_its_secrets(
         raise RuntimeError("403 for https://host/?signature=hunter2")
 
     store = open_blobs("memory://bucket", client_of_redis, keys)
-    for name in ("cat_file", "pipe_file"):
+    for name in ("cat_file", "pipe_file", "find", "rm_file"):
         monkeypatch.setattr(fsspec.filesystem("memory"), name, denied, raising=False)
         monkeypatch.setattr(type(fsspec.filesystem("memory")), name, denied)
-    for call in (lambda: store.read(blob(b"x")[0]), lambda: store.write(*blob(b"x"))):
+    found = StoredBlob("x", "", 1, 0.0)
+    for call in (
+        lambda: store.read(blob(b"x")[0]),
+        lambda: store.write(*blob(b"x")),
+        lambda: list(store.stored()),
+        lambda: store.remove(found),
+    ):
         with pytest.raises(BlobsUnreachableError, match=r"memory://bucket cannot be used \(RuntimeError\)") as caught:
             call()
         assert "hunter2" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from service.contract import blobs
 from service.contract.blobs import (
     CHUNK_BYTES,
+    READERS,
     ArraySpec,
     ChunkAddress,
     CorruptBlobError,
     cut_array,
+    in_order,
     in_parallel,
     read_arrays,
     verify_arrays,
@@ -186,3 +189,23 @@ def test_the_first_error_ends_the_work() -> None:
     with pytest.raises(RuntimeError, match="the first"):
         in_parallel(work, range(10_000))
     assert len(done) < 5_000
+
+
+def test_results_come_in_order_with_a_few_tasks_under_way() -> None:
+    begun: list[int] = []
+
+    def work(task: int) -> int:
+        begun.append(task)
+        time.sleep(0.001 * (task % 3))
+        return -task
+
+    for expected, result in enumerate(in_order(work, range(30))):
+        assert result == -expected
+        assert len(begun) <= expected + READERS + 1
+
+
+def test_an_error_of_an_ordered_task_comes_at_its_place() -> None:
+    results = in_order(lambda task: 1 // (3 - task), range(1000))
+    assert [next(results) for _ in range(3)] == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
