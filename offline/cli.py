@@ -7,6 +7,7 @@ import typer
 
 from offline import progress, release_jobs
 from offline.errors import BadInputError
+from offline.importing import jobs as importing_jobs
 from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
@@ -137,6 +138,9 @@ def export(
 
 for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
     cli.command()(job)
+
+
+cli.command("import")(importing_jobs.import_dataset)
 
 
 @cli.command("load-histories")

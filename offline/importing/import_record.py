@@ -1,0 +1,68 @@
+"""`import.json` of a dataset folder: how it was imported, so that the next import of the same log goes on from there."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from offline.errors import BadInputError
+
+RECORD_FILE: Final = "import.json"
+RECORD_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRecord:
+    """How a dataset folder came to be. It holds no time of day and no name of a machine: same input, same bytes."""
+
+    source_format: str
+    mapping: dict[str, str]
+    """Field -> column of the log."""
+    items_mapping: dict[str, str]
+    """Field -> column of the items."""
+    time_unit: str | None
+    """Of times that are numbers in the source; None for dates, and without time."""
+    time_format: str | None
+    watermark: int | None
+    """The newest timestamp that was read, milliseconds since 1970 UTC; None without time."""
+    min_rating: float | None = None
+    k_core: list[int] | None = None
+    """Fewest interactions of a user and of an item."""
+    split: str = "none"
+    delimiter: str | None = None
+    category_delimiter: str = "|"
+    unknown_items: str = "add"
+    drop_bad_rows: bool = False
+    imports: list[dict[str, Any]] = field(default_factory=list)
+    """One entry for each import into this folder: sources, rows read, kept and dropped."""
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+
+
+def read_record(folder: Path) -> ImportRecord:
+    """The record of a dataset folder.
+
+    Raises:
+        BadInputError: there is none, or it is damaged or of another version.
+    """
+    path = folder / RECORD_FILE
+    cure = "import the whole log again with --overwrite"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        version = found.pop("format")
+        record = ImportRecord(**found)
+    except FileNotFoundError:
+        raise BadInputError(
+            f"{path}: there is none, so it is not known up to where this dataset goes; {cure}"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInputError(f"{path}: cannot be used ({error}); {cure}") from error
+    if version != RECORD_FORMAT:
+        raise BadInputError(f"{path}: format {version!r}, this version reads {RECORD_FORMAT}; {cure}")
+    if not all(isinstance(part, dict) for part in (record.mapping, record.items_mapping)) or not isinstance(
+        record.watermark, int | None
+    ):
+        raise BadInputError(f"{path}: cannot be used (mapping or watermark is not what it should be); {cure}")
+    return record
