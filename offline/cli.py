@@ -141,6 +141,7 @@ for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, r
 
 
 cli.command("import")(importing_jobs.import_dataset)
+cli.command("fetch")(importing_jobs.fetch)
 
 
 @cli.command("load-histories")

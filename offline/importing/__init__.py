@@ -1,1 +1,1 @@
-"""Other formats into a dataset folder (design, section 3): the jobs `import` and `fetch`. Streaming: no log is too large."""
+"""Other formats into a dataset folder (design, section 3), streaming: the jobs `import` and `fetch`."""

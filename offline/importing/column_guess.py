@@ -90,7 +90,7 @@ def guess_columns(schema: Mapping[str, pl.DataType], fields: tuple[str, ...] = L
     for field in fields:
         ranks = {name: rank for rank, name in enumerate(_NAMES[field])}
         named = [column for column in schema if _plain(column) in ranks and column not in mapping.values()]
-        named.sort(key=lambda column: ranks[_plain(column)])  # noqa: B023  # sorted at once
+        named.sort(key=lambda column: ranks[_plain(column)])  # sorted at once
         why = "by its name"
         if not named and field == "timestamp":
             dated = [column for column, kind in schema.items() if isinstance(kind, pl.Datetime | pl.Date)]

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from offline.dataset_checks import INTERACTIONS_FILE, ITEMS_FILE
 from offline.errors import BadInputError, JobError, LockedError
 from offline.importing.import_record import RECORD_FILE
 from offline.importing.source_files import NO_ROOM
-from offline.dataset_checks import INTERACTIONS_FILE, ITEMS_FILE
 
 OWNED: Final = (INTERACTIONS_FILE, ITEMS_FILE, "features", RECORD_FILE)
 """What an import writes. All else in the folder, such as archived events, stays."""

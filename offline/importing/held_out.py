@@ -1,6 +1,7 @@
 """Which rows of a log of any size are held out: by global time, or the last two of every user."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -116,4 +117,4 @@ def _blocks(rows: RowCodes) -> Iterator[tuple[int, int]]:
         counts += np.bincount(part.users, minlength=rows.num_users)
     block_of = (np.cumsum(counts) - counts) // BLOCK_ROWS
     edges = [0, *(np.flatnonzero(np.diff(block_of)) + 1).tolist(), rows.num_users]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    yield from pairwise(edges)

@@ -1,4 +1,4 @@
-"""`import.json` of a dataset folder: how it was imported, so that the next import of the same log goes on from there."""
+"""`import.json` of a dataset folder: how it was imported, so that the next import goes on from there."""
 
 import json
 from dataclasses import asdict, dataclass, field

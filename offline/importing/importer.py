@@ -34,6 +34,8 @@ class ImportRequest:
     time_format: str | None = None
     only_interacted: bool = False
     """Leave out items without interactions; a k-core does so anyway."""
+    only_categorised: bool = False
+    """Leave out items without categories, as far as there is a table of items."""
     overwrite: bool = False
     since_watermark: bool = False
     recorded_sources: tuple[dict[str, Any], ...] | None = None
@@ -85,7 +87,7 @@ class _Import:
         )
         if not staged.spool.height:
             raise BadInputError(f"{shown(request.source.log)}: holds no interactions; name a log that has rows")
-        kept = self._kept(staged, table)
+        kept = self._kept(staged, table, layout)
         if not kept.spool.height and self._old is None:
             said = ", ".join(f"{count} {reason}" for reason, count in kept.dropped.items())
             raise BadInputError(
@@ -101,6 +103,8 @@ class _Import:
             new = layout.items(self._scratch)
             if "item_id" in layout.prefixes:
                 new = new.with_columns(pl.lit(layout.prefixes["item_id"]) + pl.col("item_id"))
+            if self._request.only_categorised and "categories" in new.columns:
+                new = new.filter(pl.col("categories").list.len() > 0)
             item_tables.check_ids(new, layout.items_name, "item_id")
             new = item_tables.distinct_items(new, layout.items_name, drop_bad_rows=self._request.filters.drop_bad_rows)
         if self._old is None:
@@ -108,12 +112,15 @@ class _Import:
         known = pl.read_parquet(self._build.target / ITEMS_FILE, glob=False, hive_partitioning=False)
         return known if new is None else item_tables.merged_items(known, new)
 
-    def _kept(self, staged: StagedLog, table: pl.DataFrame | None) -> KeptLog:
+    def _kept(self, staged: StagedLog, table: pl.DataFrame | None, layout: Layout) -> KeptLog:
         newer, unit = None, self._request.time_unit
         if self._old is not None and self._old.watermark is not None:
             newer = NewerRows(self._build.target, self._old.watermark)
         known = None if table is None else table["item_id"]
-        return keep_rows(staged, self._request.filters, self._scratch, time_unit=unit, known_items=known, newer=newer)
+        filters = self._request.filters
+        if layout.features and filters.unknown_items == "add":  # the arrays say how many items there are
+            filters = replace(filters, unknown_items="refuse")
+        return keep_rows(staged, filters, self._scratch, time_unit=unit, known_items=known, newer=newer)
 
     def _write(
         self, understood: Understood, staged: StagedLog, kept: KeptLog, table: pl.DataFrame | None

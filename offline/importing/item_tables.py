@@ -95,7 +95,7 @@ def check_ids(items: pl.DataFrame, source: str, column: str) -> None:
 
 
 def distinct_items(items: pl.DataFrame, source: str, *, drop_bad_rows: bool) -> pl.DataFrame:
-    """One row per item. Rows that say the same are one; of rows that differ the first is kept where bad rows are dropped.
+    """One row per item. Rows that say the same are one; of others the first is kept where bad rows are dropped.
 
     Raises:
         BadInputError: two rows of one item differ, and bad rows are not dropped.
@@ -117,19 +117,13 @@ def distinct_items(items: pl.DataFrame, source: str, *, drop_bad_rows: bool) -> 
 
 
 def merged_items(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Old items in their places, with the metadata of the new table where that has them; the others of it after them."""
+    """Old items in their places, with metadata of the new table where it has any; its other items after them."""
     if new.is_empty():
         return old
     news = new.filter(~new["item_id"].is_in(old["item_id"].implode()))
     same = old.join(new, on="item_id", how="left", maintain_order="left", suffix="\0new")
-    known = pl.col("item_id").is_in(new["item_id"].implode())
     columns = [
-        pl.when(known)
-        .then(pl.col(f"{name}\0new" if name in old.columns else name))
-        .otherwise(pl.col(name) if name in old.columns else None)
-        .alias(name)
-        if name in new.columns
-        else pl.col(name)
+        pl.coalesce(f"{name}\0new", name).alias(name) if name in new.columns and name in old.columns else pl.col(name)
         for name in dict.fromkeys((*old.columns, *new.columns))
         if name != "item_id"
     ]

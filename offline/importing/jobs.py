@@ -1,4 +1,4 @@
-"""The job `import`. `offline.cli` puts it on the map."""
+"""The jobs `import` and `fetch`. `offline.cli` puts them on the map."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -123,6 +123,33 @@ def import_dataset(
         since_watermark=since_watermark,
     )
     progress.result(run_import(request))
+
+
+def fetch(
+    name: Annotated[
+        Literal["lastfm-2k", "movielens-100k", "amazon-beauty"], typer.Argument(help="Which public dataset.")
+    ],
+    data: Data,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept its terms, which are shown, without being asked.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Address of a folder with its files, in place of its source.")
+    ] = None,
+    by_hand: Annotated[
+        Path | None, typer.Option("--from", help="The file, or a folder with the files, downloaded by hand.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset that is there.")] = False,
+) -> None:
+    """Download a public dataset from its source and build its folder. Prints what was read and kept as JSON."""
+    from offline.importing.fetch import fetch as fetch_dataset
+    from offline.importing.public_datasets import PUBLIC_DATASETS
+
+    progress.result(
+        fetch_dataset(
+            PUBLIC_DATASETS[name], data, accepted=accept_licence, url=url, by_hand=by_hand, overwrite=overwrite
+        )
+    )
 
 
 def _core(text: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""From a staged log to the rows of interactions.parquet: one pass over the disk for each step, counts of what is dropped."""
+"""From a staged log to the rows of interactions.parquet: one pass over the disk per step."""
 
 import time
 from collections import Counter
@@ -131,9 +131,9 @@ class _Cleaning:
             return rows
         if not self._filters.drop_bad_rows:
             raise BadInputError(
-                f"{name}: timestamp, row {ahead['row'][0]}: {ahead['timestamp'][0]} ms is more than a day ahead of this "
-                f"machine's clock ({ahead.height} such rows beside it); an import that takes it would take nothing "
-                "older afterwards: correct it, name the unit by --time-unit, or take --drop-bad-rows"
+                f"{name}: timestamp, row {ahead['row'][0]}: {ahead['timestamp'][0]} ms is more than a day ahead "
+                f"of this machine's clock ({ahead.height} such rows beside it); an import that takes it would "
+                "take nothing older afterwards: correct it, name the unit by --time-unit, or take --drop-bad-rows"
             )
         return self._counted("timestamp ahead", rows, rows.filter(pl.col("timestamp") <= self._latest))
 
@@ -143,8 +143,8 @@ class _Cleaning:
         if not known.all() and self._filters.unknown_items == "refuse":
             odd = rows.filter(~known)
             raise BadInputError(
-                f"{name}: item_id, row {odd['row'][0]}: {odd['item_id'][0]!r} is not among the items ({odd.height} such "
-                "rows beside it); add it there, or take --unknown-items add or drop"
+                f"{name}: item_id, row {odd['row'][0]}: {odd['item_id'][0]!r} is not among the items ({odd.height} "
+                "such rows beside it); add it there, or take --unknown-items add or drop"
             )
         return self._counted("unknown item", rows, rows.filter(known))
 

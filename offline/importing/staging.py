@@ -24,7 +24,7 @@ RAW_TIME: Final = "raw_time"
 
 _CURES: Final = {
     "null": "give every row a value there, or leave such rows out by --drop-bad-rows",
-    "long": f"ids have at most {MAX_ID_LENGTH} characters: take a shorter one, such as a hash of it, or --drop-bad-rows",
+    "long": f"ids have at most {MAX_ID_LENGTH} characters: take a shorter one, such as a hash, or --drop-bad-rows",
     "time": "write ISO 8601, say how it is written by --time-format, or leave such rows out by --drop-bad-rows",
     "weight": "write a finite number of at least 0 in every row, leave the column out by weight= in --map, or take "
     "--drop-bad-rows",
@@ -63,7 +63,7 @@ class LogReading:
 
 @dataclass(frozen=True, kw_only=True)
 class StagedLog:
-    """A log on disk. Columns: user_id, item_id, problem, and of timestamp (or raw_time), event, weight, split what it has."""
+    """A log on disk: user_id, item_id, problem, and of timestamp (or raw_time), event, weight and split what it has."""
 
     spool: Spool
     names: tuple[str, ...]
@@ -91,7 +91,7 @@ def stage_log(table: Table, reading: LogReading, folder: Path) -> StagedLog:
         All rows, in the order of the files.
 
     Raises:
-        BadInputError: a file cannot be read, lacks a column or, unless bad rows are dropped, has one that cannot be used.
+        BadInputError: a file cannot be read, lacks a column or, unless bad rows are dropped, has one of no use.
     """
     spool, scratch, bad_rows = Spool(folder / "staged"), folder / "scratch", Counter[str]()
     times: list[tuple[float, float]] = []

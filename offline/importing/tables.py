@@ -163,10 +163,20 @@ def _first_bad_line(file: SourceFile, table: Table) -> str | None:
                         f"{table.delimiter!r}, or give another --delimiter"
                     )
     except UnicodeError:
-        return f"line {number + 1} or one soon after it is no text in {table.encoding}; write the file in UTF-8"
+        return f"line {_first_that_is_no_text(file, table.encoding)} is no text in UTF-8; write the file in it"
     except csv.Error as error:
         return f"line {number + 1} cannot be read ({error})"
     return None
+
+
+def _first_that_is_no_text(file: SourceFile, encoding: str) -> int:
+    with file.open() as source:
+        for number, line in enumerate(source, 1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError:
+                return number
+    return 0
 
 
 def _records(text: io.TextIOWrapper, table: Table) -> Iterator[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""What is new in a log since the last import: the rows after its watermark, and those of the same moment that came late."""
+"""What is new in a log since the last import: rows after its watermark, and late ones of the same moment."""
 
 from collections import Counter
 from pathlib import Path

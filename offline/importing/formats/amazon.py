@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -18,7 +17,7 @@ _PATH_SIGN: Final = " > "
 
 
 def amazon_layout(files: list[SourceFile], meta: list[SourceFile] | None = None) -> Layout | None:
-    """The layout of files of reviews and, among them or given, of metadata; None where the first lines say otherwise."""
+    """The layout of files of reviews, with metadata among them or given; None where the first lines say otherwise."""
     firsts = {file: set(_first(file)) for file in files if file.suffix in (".json", ".jsonl")}
     mapping = next((shape for shape in (_OLD, _NEW) if any(_is_log(keys, shape) for keys in firsts.values())), None)
     if mapping is None:
