@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,16 +40,20 @@ def fetch(
         raise BadInputError(f"--data {folder}: holds files already; take --overwrite to replace it, or another folder")
     target = folder.expanduser().resolve()
     downloads = target.with_name(f".{target.name}.fetch")
+    unpacked = downloads / "unpacked"
     try:
         downloads.mkdir(parents=True, exist_ok=True)
         files = _given(dataset, by_hand) if by_hand is not None else _downloaded(dataset, url, downloads)
-        unpacked = downloads / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)
         unpacked.mkdir()
         _lay_out(dataset, files, unpacked)
         result = run_import(_request(dataset, folder, unpacked, files, overwrite=overwrite))
     except OSError as error:
         raise JobError(f"{downloads}: cannot be written ({error}); see that the disk has room") from error
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+        with suppress(OSError):  # what was downloaded stays for the next attempt
+            downloads.rmdir()
     shutil.rmtree(downloads, ignore_errors=True)
     return result
 

@@ -102,7 +102,8 @@ class _Import:
         if layout.items is not None:
             new = layout.items(self._scratch)
             if "item_id" in layout.prefixes:
-                new = new.with_columns(pl.lit(layout.prefixes["item_id"]) + pl.col("item_id"))
+                prefixed = pl.lit(layout.prefixes["item_id"]) + pl.col("item_id")
+                new = new.with_columns(prefixed.alias("item_id"))
             if self._request.only_categorised and "categories" in new.columns:
                 new = new.filter(pl.col("categories").list.len() > 0)
             item_tables.check_ids(new, layout.items_name, "item_id")

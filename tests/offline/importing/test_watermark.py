@@ -26,7 +26,7 @@ def shop(job, tmp_path: Path) -> Path:
 
 
 def test_a_longer_log_adds_what_is_new(job, shop: Path) -> None:
-    """The mapping and --min-rating are those of before. A row of the newest moment that is new counts, an old one not."""
+    """Mapping and --min-rating are those of before. A new row of the newest moment counts, an older one does not."""
     before = log_of(shop)
     text_file(shop.parent / "log.csv", LOG + NEW)
     result = job("import", shop.parent / "log.csv", "--data", shop, "--since-watermark").result
