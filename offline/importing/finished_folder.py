@@ -16,8 +16,6 @@ MOST_ROWS_TO_LOAD: Final = 2_000_000
 MOST_FEATURE_BYTES_TO_LOAD: Final = 1 << 29
 """Up to these sizes a new folder is loaded for its check, as `check` does."""
 
-_COLUMNS: Final = ("user_id", "item_id", "timestamp", "event", "weight", "split")
-
 
 def write_interactions(spool: Spool, path: Path, old: Path | None) -> int:
     """Write the rows of a spool, after those of a dataset folder where there is one; returns how many there are."""
@@ -25,8 +23,7 @@ def write_interactions(spool: Spool, path: Path, old: Path | None) -> int:
     if old is not None:
         parts.append(pl.scan_parquet(old / INTERACTIONS_FILE, glob=False, hive_partitioning=False))
     if spool.height:
-        present = [name for name in _COLUMNS if name in spool.scan().collect_schema()]
-        parts.append(spool.scan().select(present))
+        parts.append(spool.scan())
     rows = pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
     rows.sink_parquet(path, compression="zstd", row_group_size=CHUNK_ROWS, engine="streaming")
     return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())

@@ -30,8 +30,8 @@ class ImportRecord:
     """Fewest interactions of a user and of an item."""
     split: str = "none"
     delimiter: str | None = None
-    category_delimiter: str = "|"
-    unknown_items: str = "add"
+    category_delimiter: str | None = None
+    unknown_items: str | None = None
     drop_bad_rows: bool = False
     imports: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each import into this folder: sources, rows read, kept and dropped."""

@@ -71,7 +71,7 @@ class _Import:
 
     def run(self) -> dict[str, Any]:
         request = self._request
-        understood = understand(request.source, self._scratch)
+        understood = understand(request.source)
         layout = understood.layout
         table = self._item_table(layout)
         staged = stage_log(
@@ -87,6 +87,7 @@ class _Import:
         )
         if not staged.spool.height:
             raise BadInputError(f"{shown(request.source.log)}: holds no interactions; name a log that has rows")
+        self._require_same_fields(staged)
         kept = self._kept(staged, table, layout)
         if not kept.spool.height and self._old is None:
             said = ", ".join(f"{count} {reason}" for reason, count in kept.dropped.items())
@@ -113,13 +114,20 @@ class _Import:
         known = pl.read_parquet(self._build.target / ITEMS_FILE, glob=False, hive_partitioning=False)
         return known if new is None else item_tables.merged_items(known, new)
 
+    def _require_same_fields(self, staged: StagedLog) -> None:
+        if self._old is not None and set(staged.fields) != set(self._old.mapping):
+            raise BadInputError(
+                f"--since-watermark: this log has the fields {', '.join(staged.fields)}, the last import had "
+                f"{', '.join(self._old.mapping)}; give the same by --map, or import the whole log with --overwrite"
+            )
+
     def _kept(self, staged: StagedLog, table: pl.DataFrame | None, layout: Layout) -> KeptLog:
         newer, unit = None, self._request.time_unit
         if self._old is not None and self._old.watermark is not None:
             newer = NewerRows(self._build.target, self._old.watermark)
         known = None if table is None else table["item_id"]
         filters = self._request.filters
-        if layout.features and filters.unknown_items == "add":  # the arrays say how many items there are
+        if layout.features and filters.unknown_items is None:  # the arrays say how many items there are
             filters = replace(filters, unknown_items="refuse")
         return keep_rows(staged, filters, self._scratch, time_unit=unit, known_items=known, newer=newer)
 
@@ -256,8 +264,14 @@ def _as_before(request: ImportRequest, old: ImportRecord) -> ImportRequest:
             mapping=mapping,
             items_mapping=source.items_mapping or old.items_mapping,
             delimiter=source.delimiter or old.delimiter,
+            category_delimiter=source.category_delimiter or old.category_delimiter,
         ),
-        filters=replace(filters, min_rating=old.min_rating if filters.min_rating is None else filters.min_rating),
+        filters=replace(
+            filters,
+            min_rating=old.min_rating if filters.min_rating is None else filters.min_rating,
+            drop_bad_rows=filters.drop_bad_rows or old.drop_bad_rows,
+            unknown_items=filters.unknown_items or old.unknown_items,  # type: ignore[arg-type]  # as it was given then
+        ),
         time_unit=request.time_unit or old.time_unit,
         time_format=request.time_format or old.time_format,
     )

@@ -45,8 +45,9 @@ def import_dataset(
         str | None, typer.Option("--delimiter", help="Between the columns of a CSV; without it, found out.")
     ] = None,
     category_delimiter: Annotated[
-        str, typer.Option("--category-delimiter", help="Between the categories of an item, where they are text.")
-    ] = "|",
+        str | None,
+        typer.Option("--category-delimiter", help="Between the categories of an item that are text; without it, |."),
+    ] = None,
     time_unit: Annotated[
         Literal["auto", "s", "ms", "us", "ns", "order"],
         typer.Option("--time-unit", help="Unit of times that are numbers; order: they only say what came first."),
@@ -72,11 +73,9 @@ def import_dataset(
     valid_share: Annotated[float, typer.Option("--valid-share", help="Of the interactions, for --split time.")] = 0.1,
     test_share: Annotated[float, typer.Option("--test-share", help="Of the interactions, for --split time.")] = 0.1,
     unknown_items: Annotated[
-        Literal["add", "drop", "refuse"],
-        typer.Option(
-            "--unknown-items", help="Items that --items lacks: add them without metadata, or drop their rows."
-        ),
-    ] = "add",
+        Literal["add", "drop", "refuse"] | None,
+        typer.Option("--unknown-items", help="Items that --items lacks: add them (without it), or drop their rows."),
+    ] = None,
     only_interacted: Annotated[
         bool, typer.Option("--only-interacted", help="Leave out items without interactions; a k-core does so anyway.")
     ] = False,
@@ -103,7 +102,7 @@ def import_dataset(
             format=None if source_format == "auto" else source_format,
             mapping={} if mapping is None else parse_map(mapping, LOG_FIELDS, "--map"),
             items_mapping={} if items_mapping is None else parse_map(items_mapping, ITEM_FIELDS, "--items-map"),
-            delimiter=delimiter,
+            delimiter=_delimiter(delimiter),
             category_delimiter=category_delimiter,
         ),
         folder=data,
@@ -157,6 +156,12 @@ def _core(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) >= 1 for part in parts):
         raise BadInputError(f"--k-core {text!r}: give a whole number from 1, or two of them: users,items")
     return int(parts[0]), int(parts[-1])
+
+
+def _delimiter(given: str | None) -> str | None:
+    if given == "":
+        raise BadInputError("--delimiter is empty; give the sign between the columns, such as ';' or '\\t'")
+    return "\t" if given == "\\t" else given
 
 
 def _share(share: float, option: str) -> float:

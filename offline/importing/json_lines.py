@@ -36,24 +36,32 @@ def json_objects(file: SourceFile) -> Iterator[dict[str, Any]]:
             yield _object(line, file.name, number)
 
 
-def json_lines_to_parquet(file: SourceFile, path: Path, scratch: Path) -> pl.LazyFrame:
+def json_columns(file: SourceFile) -> list[str]:
+    """The keys of the first lines.
+
+    Raises:
+        BadInputError: as `json_objects`, or there is no line.
+    """
+    columns = list(dict.fromkeys(key for line in islice(json_objects(file), _LINES_LOOKED_AT) for key in line))
+    if not columns:
+        raise BadInputError(f"{file.name}: holds no JSON object; write one a line")
+    return columns
+
+
+def json_lines_to_parquet(file: SourceFile, scratch: Path) -> pl.LazyFrame:
     """The lines of a file as a table of text, on disk. Columns are the keys of the first lines.
 
     Numbers, truth values and text become text, what is absent null, and lists and objects JSON.
 
     Args:
-        file: for messages.
-        path: where it lies, uncompressed.
+        file: the lines.
         scratch: folder for the table.
 
     Raises:
         BadInputError: as `json_objects`, or there is no line.
     """
-    plain = SourceFile(name=file.name, location=str(path))
-    columns = list(dict.fromkeys(key for line in islice(json_objects(plain), _LINES_LOOKED_AT) for key in line))
-    if not columns:
-        raise BadInputError(f"{file.name}: holds no JSON object; write one a line")
-    spool, objects = Spool(scratch / "json"), json_objects(plain)
+    columns = json_columns(file)
+    spool, objects = Spool(scratch / "json"), json_objects(file)
     while lines := list(islice(objects, _LINES_TOGETHER)):
         texts = {column: [_text(line.get(column)) for line in lines] for column in columns}
         spool.append(pl.DataFrame(texts, schema=dict.fromkeys(columns, pl.String)))

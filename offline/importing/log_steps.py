@@ -13,6 +13,7 @@ import polars as pl
 from offline import progress
 from offline.errors import BadInputError
 from offline.importing import field_values
+from offline.importing.column_map import LOG_FIELDS
 from offline.importing.field_values import TimeUnit
 from offline.importing.held_out import REPEATED, leave_one_out_codes, time_cuts
 from offline.importing.k_core import k_core
@@ -23,6 +24,8 @@ from offline.importing.watermark import NewerRows
 from offline.splits import SPLITS
 
 Split = Literal["none", "time", "leave-one-out"]
+
+UnknownItems = Literal["add", "drop", "refuse"]
 
 MOST_AHEAD_MS: Final = 24 * 60 * 60 * 1000
 """How far ahead of this machine's clock a time may be: as much as the service takes of an event."""
@@ -39,7 +42,8 @@ class LogFilters:
     valid_share: float = 0.1
     test_share: float = 0.1
     drop_bad_rows: bool = False
-    unknown_items: Literal["add", "drop", "refuse"] = "add"
+    unknown_items: UnknownItems | None = None
+    """What becomes of items that the table of items lacks; None for what the last import did, else add."""
 
 
 @dataclass(kw_only=True)
@@ -103,7 +107,9 @@ class _Cleaning:
         newer: NewerRows | None,
     ) -> None:
         self._filters, self._kept, self._newer = filters, kept, newer
-        self._known = known_items.implode() if known_items is not None and filters.unknown_items != "add" else None
+        self._known = (
+            known_items.implode() if known_items is not None and filters.unknown_items in ("drop", "refuse") else None
+        )
         self._latest = int(time.time() * 1000) + MOST_AHEAD_MS
         self._staged = staged
 
@@ -123,11 +129,11 @@ class _Cleaning:
             rows = self._counted("below --min-rating", rows, enough)
         if self._known is not None:
             rows = self._known_only(rows, name)
-        return rows.drop("row")
+        return rows.select(name for name in LOG_FIELDS if name in rows.columns)
 
     def _without_future(self, rows: pl.DataFrame, name: str) -> pl.DataFrame:
         ahead = rows.filter(pl.col("timestamp") > self._latest)
-        if not ahead.height:
+        if not ahead.height or self._kept.time_unit == "order":
             return rows
         if not self._filters.drop_bad_rows:
             raise BadInputError(

@@ -33,7 +33,8 @@ class Source:
     """Field -> column of the log; what is not in it is guessed or taken from the format."""
     items_mapping: Mapping[str, str] = field(default_factory=dict)
     delimiter: str | None = None
-    category_delimiter: str = "|"
+    category_delimiter: str | None = None
+    """None for that of the last import, else "|"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +45,17 @@ class Understood:
     items_mapping: Mapping[str, str]
 
 
-def understand(source: Source, scratch: Path) -> Understood:
+def understand(source: Source) -> Understood:
     """Find out the format and the columns of a source, and say what was guessed.
 
     Raises:
         BadInputError: something is not there, or no column is known for the user or the item.
     """
-    layout = known_layout(source.log, source.format, scratch)
+    layout = known_layout(source.log, source.format)
     if layout is None:
-        layout = _table_layout(source, scratch)
+        layout = _table_layout(source)
     elif source.mapping:
-        columns = list(columns_of(layout.log, 0, scratch))
+        columns = list(columns_of(layout.log))
         given = {name: column for name, column in source.mapping.items() if column}
         require_columns(given, columns, layout.log.files[0].name, "--map")
         merged = {name: column for name, column in (dict(layout.mapping) | dict(source.mapping)).items() if column}
@@ -62,34 +63,32 @@ def understand(source: Source, scratch: Path) -> Understood:
         layout = _changed(layout, mapping=merged, split_names=split_names)
     for note in layout.notes:
         progress.say(f"{shown(source.log)}: {note}")
-    columns = list(columns_of(layout.log, 0, scratch))
+    columns = list(columns_of(layout.log))
     require_fields(layout.mapping, ["user_id", "item_id"], columns, "--map")
     require_columns(layout.mapping, columns, layout.log.files[0].name, "--map")
     if source.items is None:
         return Understood(layout=layout, items_mapping={})
-    return _with_items(layout, source, source.items, scratch)
+    return _with_items(layout, source, source.items)
 
 
-def _table_layout(source: Source, scratch: Path) -> Layout:
+def _table_layout(source: Source) -> Layout:
     log = find_table(source.log, source.delimiter)
-    mapping, notes = _mapping(log, source.mapping, LOG_FIELDS, LOG_GUESSES, scratch, "--map", ("user_id", "item_id"))
+    mapping, notes = _mapping(log, source.mapping, LOG_FIELDS, LOG_GUESSES, "--map", ("user_id", "item_id"))
     return Layout(format="table", log=log, mapping=mapping, notes=notes)
 
 
-def _with_items(layout: Layout, source: Source, items: str, scratch: Path) -> Understood:
+def _with_items(layout: Layout, source: Source, items: str) -> Understood:
     if layout.format == "amazon" and not source.items_mapping:
         found = amazon_layout(list(layout.log.files), find_files(items, list(KINDS)))
         assert found is not None
         return Understood(layout=_changed(layout, items=found.items, items_name=found.items_name), items_mapping={})
     table = find_table(items, source.delimiter if items.endswith((".csv", ".csv.gz")) else None)
-    mapping, notes = _mapping(
-        table, source.items_mapping, ITEM_FIELDS, ITEM_GUESSES, scratch, "--items-map", ("item_id",)
-    )
+    mapping, notes = _mapping(table, source.items_mapping, ITEM_FIELDS, ITEM_GUESSES, "--items-map", ("item_id",))
     for note in notes:
         progress.say(f"{shown(items)}: {note}")
 
     def read(folder: Path) -> pl.DataFrame:
-        return read_item_table(table, mapping, folder, category_delimiter=source.category_delimiter)
+        return read_item_table(table, mapping, folder, category_delimiter=source.category_delimiter or "|")
 
     return Understood(layout=_changed(layout, items=read, items_name=shown(items)), items_mapping=mapping)
 
@@ -99,12 +98,11 @@ def _mapping(
     given: Mapping[str, str],
     fields: tuple[str, ...],
     guesses: tuple[str, ...],
-    scratch: Path,
     option: str,
     needed: tuple[str, ...],
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """The columns of a table: with a map as it says and columns with a field's own name, else guessed."""
-    schema = columns_of(table, 0, scratch)
+    schema = columns_of(table)
     columns, name = list(schema), table.files[0].name
     notes: tuple[str, ...] = ()
     if any(given.values()):

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -11,7 +11,7 @@ from typing import Final, Literal
 import polars as pl
 
 from offline.errors import BadInputError
-from offline.importing.json_lines import json_lines_to_parquet
+from offline.importing.json_lines import json_columns, json_lines_to_parquet
 from offline.importing.source_files import SourceFile, find_files
 
 Kind = Literal["parquet", "csv", "json"]
@@ -52,25 +52,37 @@ class Table:
             BadInputError: it cannot be read as what it should be.
         """
         file = self.files[number]
-        with file.local(scratch) as path, _read_errors(file, self):
-            if self.kind == "parquet":
-                rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-            elif self.kind == "json":
-                rows = json_lines_to_parquet(file, path, scratch)
+        with _read_errors(file, self), ExitStack() as copies:
+            if self.kind == "json":
+                rows = json_lines_to_parquet(file, scratch)
             else:
-                rows = self._scan_csv(self._plain_text(file, path, scratch), file)
+                path = copies.enter_context(file.local(scratch))
+                if self.kind == "parquet":
+                    rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+                else:
+                    rows = self.scan_csv(self._plain_text(file, path, scratch), file)
             yield (
                 rows.with_columns(pl.lit(value, dtype=pl.String).alias(name) for name, value in file.partitions)
                 if file.partitions
                 else rows
             )
 
-    def _scan_csv(self, path: Path, file: SourceFile) -> pl.LazyFrame:
-        if path.stat().st_size == 0:
+    @property
+    def single(self) -> str:
+        """The delimiter of one character that polars sees."""
+        return self.delimiter if len(self.delimiter) == 1 else "\t"
+
+    def scan_csv(self, text: Path | io.BytesIO, file: SourceFile) -> pl.LazyFrame:
+        """Rows of UTF-8 text with delimiters of one character.
+
+        Raises:
+            BadInputError: there is no byte in it.
+        """
+        if not (text.stat().st_size if isinstance(text, Path) else text.getbuffer().nbytes):
             raise BadInputError(f"{file.name}: is empty; a CSV begins with a line of column names")
         return pl.scan_csv(
-            path,
-            separator=self.delimiter if len(self.delimiter) == 1 else "\t",
+            text,
+            separator=self.single,
             has_header=self.header is None,
             new_columns=self.header,
             quote_char='"' if self.quoted else None,
@@ -90,7 +102,7 @@ class Table:
                 if len(self.delimiter) > 1:
                     if "\t" in text:
                         raise BadInputError(f"{file.name}: line {number + 1} holds a tab; replace it by a space")
-                    text = text.replace(self.delimiter, "\t")
+                    text = text.replace(self.delimiter, self.single)
                 target.write(f"{text}\n")
         return copy
 
@@ -118,14 +130,24 @@ def find_table(source: str, delimiter: str | None = None) -> Table:
     return replace(table, delimiter=delimiter or _sniff(files[0])) if table.kind == "csv" else table
 
 
-def columns_of(table: Table, number: int, scratch: Path) -> pl.Schema:
-    """Names and types of the columns of one file.
+def columns_of(table: Table) -> dict[str, pl.DataType]:
+    """Names and types of the columns of the first file, of which no more than the beginning is read.
 
     Raises:
         BadInputError: as `Table.open`.
     """
-    with table.open(number, scratch) as rows:
-        return rows.collect_schema()
+    file = table.files[0]
+    with _read_errors(file, table), file.open() as source:
+        if table.kind == "parquet":
+            found = dict(pl.read_parquet_schema(source))
+        elif table.kind == "json":
+            found = dict.fromkeys(json_columns(file), pl.String())
+        elif table.header is not None:
+            found = dict.fromkeys(table.header, pl.String())
+        else:
+            line = source.readline(_SNIFFED_BYTES).decode(table.encoding).replace(table.delimiter, table.single)
+            found = dict(table.scan_csv(io.BytesIO(line.encode()), file).collect_schema())
+    return found | dict.fromkeys((name for name, _ in file.partitions), pl.String())
 
 
 def _sniff(file: SourceFile) -> str:

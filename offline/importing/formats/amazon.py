@@ -14,14 +14,19 @@ from offline.importing.tables import Table
 _OLD: Final = {"user_id": "reviewerID", "item_id": "asin", "timestamp": "unixReviewTime", "weight": "overall"}
 _NEW: Final = {"user_id": "user_id", "item_id": "parent_asin", "timestamp": "timestamp", "weight": "rating"}
 _PATH_SIGN: Final = " > "
+_LOOKED_AT: Final = 3
+"""Files whose first lines decide: a warehouse may have thousands."""
 
 
 def amazon_layout(files: list[SourceFile], meta: list[SourceFile] | None = None) -> Layout | None:
     """The layout of files of reviews, with metadata among them or given; None where the first lines say otherwise."""
-    firsts = {file: set(_first(file)) for file in files if file.suffix in (".json", ".jsonl")}
-    mapping = next((shape for shape in (_OLD, _NEW) if any(_is_log(keys, shape) for keys in firsts.values())), None)
+    lines = [file for file in files if file.suffix in (".json", ".jsonl")]
+    mapping = next(
+        (shape for file in lines[:_LOOKED_AT] for shape in (_OLD, _NEW) if _is_log(_keys(file), shape)), None
+    )
     if mapping is None:
         return None
+    firsts = {file: _keys(file) for file in lines}
     logs = tuple(file for file, keys in firsts.items() if _is_log(keys, mapping))
     items = meta or [file for file, keys in firsts.items() if mapping["item_id"] in keys and file not in logs]
     return Layout(
@@ -59,8 +64,8 @@ def _is_log(keys: set[str], mapping: dict[str, str]) -> bool:
     return {mapping["user_id"], mapping["item_id"]} <= keys
 
 
-def _first(file: SourceFile) -> dict[str, Any]:
-    return next(json_objects(file), {})
+def _keys(file: SourceFile) -> set[str]:
+    return set(next(json_objects(file), {}))
 
 
 def _name(value: Any) -> str | None:

@@ -1,7 +1,6 @@
 """Which format a source has, by the names of its files and their first lines."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, get_args
 
 from offline.errors import BadInputError
@@ -16,25 +15,24 @@ from offline.importing.tables import KINDS
 
 _SUFFIXES: Final = (*KINDS, ".data", ".npy")
 
-_READERS: Final[dict[FormatName, Callable[[list[SourceFile], Path], Layout | None]]] = {
-    "movielens": lambda files, _: movielens_layout(files),
-    "lastfm": lambda files, _: lastfm_layout(files),
+_READERS: Final[dict[FormatName, Callable[[list[SourceFile]], Layout | None]]] = {
+    "movielens": movielens_layout,
+    "lastfm": lastfm_layout,
     "recbole": recbole_layout,
     "mmrec": mmrec_layout,
-    "amazon": lambda files, _: amazon_layout(files),
+    "amazon": amazon_layout,
 }
 """The surest first."""
 
 assert {"table", *_READERS} == set(get_args(FormatName))
 
 
-def known_layout(source: str, source_format: FormatName | None, scratch: Path) -> Layout | None:
+def known_layout(source: str, source_format: FormatName | None) -> Layout | None:
     """The layout of a source in one of the formats with a name; None for a plain table.
 
     Args:
         source: path or URL.
         source_format: what the caller says it is; None to find out.
-        scratch: folder for copies.
 
     Raises:
         BadInputError: nothing is there, or it is not what the caller says.
@@ -43,7 +41,7 @@ def known_layout(source: str, source_format: FormatName | None, scratch: Path) -
         return None
     files = find_files(source, _SUFFIXES)
     for name, read in _READERS.items():
-        if source_format in (None, name) and (layout := read(files, scratch)) is not None:
+        if source_format in (None, name) and (layout := read(files)) is not None:
             return layout
     if source_format is not None:
         raise BadInputError(

@@ -20,13 +20,13 @@ _LABEL: Final = "x_label"
 _ENDING: Final = "_feat"
 
 
-def mmrec_layout(files: list[SourceFile], scratch: Path) -> Layout | None:
+def mmrec_layout(files: list[SourceFile]) -> Layout | None:
     """The layout of a folder of MMRec; None where there is no `.inter`."""
     logs = tuple(file for file in files if file.suffix == ".inter")
     if not logs:
         return None
     log = Table(files=logs, kind="csv", delimiter="\t", quoted=False)
-    columns = columns_of(log, 0, scratch)
+    columns = columns_of(log)
     guess = guess_columns(columns, LOG_GUESSES)
     arrays = {_modality(file): file for file in files if file.suffix == ".npy"}
     has_label = _LABEL in columns

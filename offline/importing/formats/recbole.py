@@ -16,13 +16,13 @@ _SEQUENCE = " "
 """Between the parts of a token_seq."""
 
 
-def recbole_layout(files: list[SourceFile], scratch: Path) -> Layout | None:
+def recbole_layout(files: list[SourceFile]) -> Layout | None:
     """The layout of a folder of atomic files; None where no `.inter` has typed names."""
     logs = [file for file in files if file.suffix == ".inter"]
     if not logs or ":" not in first_line(logs[0]):
         return None
     log = _table(logs)
-    guess = guess_columns(columns_of(log, 0, scratch), LOG_GUESSES)
+    guess = guess_columns(columns_of(log), LOG_GUESSES)
     items = [file for file in files if file.suffix == ".item"]
     return Layout(
         format="recbole",
@@ -50,7 +50,7 @@ def _table(files: list[SourceFile]) -> Table:
 
 
 def _read_items(table: Table, scratch: Path) -> pl.DataFrame:
-    columns = columns_of(table, 0, scratch)
+    columns = columns_of(table)
     mapping = dict(guess_columns(columns, ITEM_GUESSES).mapping)
     if "categories" not in mapping:
         sequences = [name for name in columns if name.endswith(":token_seq") and name not in mapping.values()]
