@@ -13,7 +13,8 @@ from offline import progress
 from offline.errors import BadInputError, JobError
 from offline.importing.archives import unpack
 from offline.importing.downloads import WebFile, download, sha256_of
-from offline.importing.importer import ImportRequest, run_import
+from offline.importing.import_request import ImportRequest
+from offline.importing.importer import run_import
 from offline.importing.public_datasets import PublicDataset
 from offline.importing.sources import Source
 

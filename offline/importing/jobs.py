@@ -91,7 +91,8 @@ def import_dataset(
 ) -> None:
     """Bring a log of another format into a dataset folder. Prints what was read, kept and dropped as JSON."""
     from offline.importing.column_map import ITEM_FIELDS, LOG_FIELDS, parse_map
-    from offline.importing.importer import ImportRequest, run_import
+    from offline.importing.import_request import ImportRequest
+    from offline.importing.importer import run_import
     from offline.importing.log_steps import LogFilters
     from offline.importing.sources import Source
 

@@ -2,13 +2,12 @@
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tests.offline.importing.sources import ITEMS, LOG, MAP, bytes_of, gz_file, no_leftovers, text_file
+from tests.offline.importing.sources import LOG, gz_file, no_leftovers, text_file
 
 HEAD = "user_id,item_id,timestamp,weight\n"
 
@@ -272,38 +271,6 @@ def test_bad_rows_can_be_dropped_and_are_counted(job, tmp_path: Path) -> None:
         "timestamp ahead": 1,
     }
     assert result["watermark"] == 1_704_153_600_000  # the time ahead is not it
-
-
-@pytest.mark.parametrize("place", ["file", "in a file"])
-def test_a_folder_that_cannot_be_written(job, tmp_path: Path, place: str) -> None:
-    log, blocked = text_file(tmp_path / "log.csv", LOG), text_file(tmp_path / "blocked", "mine")
-    ended = job("import", log, "--data", blocked if place == "file" else blocked / "shop", "--map", MAP)
-    assert (ended.code, ended.out) == (2, "")
-    assert f"--data {blocked}" in ended.err
-    assert blocked.read_text() == "mine"
-
-
-def test_an_existing_dataset_survives_whatever_goes_wrong(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, log, items = tmp_path / "shop", text_file(tmp_path / "log.csv", LOG), text_file(tmp_path / "i.csv", ITEMS)
-    job("import", log, "--data", shop, "--map", MAP, "--items", items).result  # noqa: B018
-    before = bytes_of(shop)
-
-    ended = job("import", log, "--data", shop, "--map", MAP)
-    assert ended.code == 2
-    assert "holds files already; take --since-watermark to add what is new, --overwrite to replace" in ended.err
-    bad = text_file(tmp_path / "bad.csv", LOG + "10,A,never,view,1\n")
-    for call in ((bad, "--overwrite"), (log, "--overwrite", "--since-watermark"), (bad, "--since-watermark")):
-        assert job("import", *call, "--data", shop, "--map", MAP).code == 2
-
-    def full(*_: object, **__: object) -> Any:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("offline.importing.importer.check_finished", full)
-    ended = job("import", log, "--data", shop, "--map", MAP, "--overwrite")
-    assert (ended.code, ended.out) == (1, "")
-    assert "no room is left on the disk; nothing was changed" in ended.err
-    assert bytes_of(shop) == before
-    assert no_leftovers(shop)
 
 
 def test_an_array_whose_rows_do_not_match(job, tmp_path: Path) -> None:
