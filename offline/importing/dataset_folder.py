@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+import polars as pl
+
 from offline.dataset_checks import INTERACTIONS_FILE, ITEMS_FILE
 from offline.errors import BadInputError, JobError, LockedError
 from offline.importing.import_record import RECORD_FILE
-from offline.importing.source_files import NO_ROOM
+from offline.importing.source_files import says_no_room
 
 OWNED: Final = (INTERACTIONS_FILE, ITEMS_FILE, "features", RECORD_FILE)
 """What an import writes. All else in the folder, such as archived events, stays."""
@@ -81,10 +83,12 @@ def folder_build(folder: Path) -> Iterator[FolderBuild]:
     try:
         build.prepare()
         yield build
-    except OSError as error:
-        if error.errno in NO_ROOM:
+    except (OSError, pl.exceptions.PolarsError) as error:
+        if says_no_room(error):
             raise JobError(f"{root}: no room is left on the disk; nothing was changed in {folder}") from error
-        raise JobError(f"{folder} cannot be built ({error}); nothing was changed in it") from error
+        if isinstance(error, OSError):
+            raise JobError(f"{folder} cannot be built ({error}); nothing was changed in it") from error
+        raise
     finally:
         shutil.rmtree(root, ignore_errors=True)
         Path(lock.name).unlink(missing_ok=True)

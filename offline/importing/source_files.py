@@ -16,8 +16,7 @@ from urllib.parse import unquote, urlsplit
 from offline.errors import BadInputError
 
 COPY_BYTES = 1 << 20
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says when a disk or a quota is full."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -66,7 +65,7 @@ class SourceFile:
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise BadInputError(f"{self.name}: is no whole gzip file ({error}); fetch or write it again") from error
         except OSError as error:
-            if error.errno in NO_ROOM:  # of a copy that is written meanwhile
+            if says_no_room(error):  # of a copy that is written meanwhile
                 raise
             raise _unreadable(self.name, error) from error
 
@@ -117,6 +116,13 @@ def find_files(source: str, suffixes: Sequence[str]) -> list[SourceFile]:
             "or name the files by a pattern"
         )
     return sorted(files, key=lambda file: file.location)
+
+
+def says_no_room(error: Exception) -> bool:
+    """Whether an error is that of a full disk or quota; polars gives it in its own kinds, by the text alone."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    return any(f"(os error {number})" in str(error) for number in _NO_ROOM)
 
 
 def shown(source: str) -> str:

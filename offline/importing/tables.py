@@ -12,7 +12,7 @@ import polars as pl
 
 from offline.errors import BadInputError
 from offline.importing.json_lines import json_columns, json_lines_to_parquet
-from offline.importing.source_files import SourceFile, find_files
+from offline.importing.source_files import SourceFile, find_files, says_no_room
 
 Kind = Literal["parquet", "csv", "json"]
 
@@ -165,6 +165,8 @@ def _read_errors(file: SourceFile, table: Table) -> Iterator[None]:
     except BadInputError:
         raise
     except (UnicodeError, pl.exceptions.PolarsError) as error:
+        if says_no_room(error):  # of what is written from it
+            raise
         if table.kind == "csv" and (found := _first_bad_line(file, table)):
             raise BadInputError(f"{file.name}: {found}") from error
         said = str(error).splitlines()[0] if str(error) else type(error).__name__

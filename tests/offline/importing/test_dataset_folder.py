@@ -3,8 +3,9 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
+import polars as pl
 import pytest
 
 from offline.importing.dataset_folder import folder_build
@@ -34,13 +35,16 @@ def test_an_existing_dataset_survives_whatever_goes_wrong(job, tmp_path: Path, m
     for call in ((bad, "--overwrite"), (log, "--overwrite", "--since-watermark"), (bad, "--since-watermark")):
         assert job("import", *call, "--data", shop, "--map", MAP).code == 2
 
-    def full(*_: object, **__: object) -> Any:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("offline.importing.importer.check_finished", full)
-    ended = job("import", log, "--data", shop, "--map", MAP, "--overwrite")
-    assert (ended.code, ended.out) == (1, "")
-    assert "no room is left on the disk; nothing was changed" in ended.err
+    full_disk = (
+        ("offline.importing.importer.check_finished", OSError(28, "No space left on device")),
+        ("offline.importing.spool.Spool.sink", pl.exceptions.ComputeError("No space left on device (os error 28)")),
+    )
+    for step, error in full_disk:
+        with monkeypatch.context() as patch:
+            patch.setattr(step, Mock(side_effect=error))
+            ended = job("import", log, "--data", shop, "--map", MAP, "--overwrite")
+        assert (ended.code, ended.out) == (1, "")
+        assert "no room is left on the disk; nothing was changed" in ended.err
     assert bytes_of(shop) == before
     assert no_leftovers(shop)
 
