@@ -65,7 +65,7 @@ class _Import:
             ),
             self._scratch,
         )
-        if not staged.spool.height:
+        if not staged.spool.height and self._old is None:  # an empty night is none to be refused
             raise BadInputError(f"{shown(request.source.log)}: holds no interactions; name a log that has rows")
         self._require_same_fields(staged)
         kept = self._kept(staged, table, layout)
@@ -176,7 +176,7 @@ class _Import:
             source_format=understood.layout.format,
             mapping=dict(understood.layout.mapping),
             items_mapping=dict(understood.items_mapping) or ({} if old is None else old.items_mapping),
-            time_unit=kept.time_unit,
+            time_unit=kept.time_unit or request.time_unit,
             time_format=request.time_format,
             watermark=result["watermark"],
             min_rating=filters.min_rating,

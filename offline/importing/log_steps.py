@@ -121,7 +121,8 @@ class _Cleaning:
             newest = rows["timestamp"].max()
             if newest is not None:
                 assert isinstance(newest, int)
-                self._kept.watermark = max(newest, self._kept.watermark or newest)
+                known = self._kept.watermark
+                self._kept.watermark = newest if known is None else max(newest, known)
         if self._newer is not None:
             rows = self._counted("imported before", rows, self._newer.of(rows))
         if self._filters.min_rating is not None:

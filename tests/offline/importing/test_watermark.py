@@ -57,6 +57,37 @@ def test_a_part_of_the_log_is_enough(job, shop: Path) -> None:
     assert job("import", part, "--data", shop, "--since-watermark").result["kept"] == 2
 
 
+def test_an_empty_night_changes_nothing(job, shop: Path) -> None:
+    before, night = log_of(shop), text_file(shop.parent / "night.csv", LOG.splitlines(keepends=True)[0])
+    result = job("import", night, "--data", shop, "--since-watermark").result
+    assert (result["read"], result["kept"], result["watermark"]) == (0, 0, read_record(shop).watermark)
+    assert log_of(shop) == before
+
+
+def test_the_unit_of_times_is_that_of_before(job, tmp_path: Path) -> None:
+    """By their size alone, the times of the second night would be an order."""
+    log, call = tmp_path / "log.csv", ("--data", tmp_path / "shop", "--since-watermark", "--time-unit", "s")
+    head = "user_id,item_id,timestamp\n"
+    job("import", text_file(log, head + "u,i,50\n"), *call).result  # noqa: B018
+    for text in ("", "u,j,70\n"):
+        job("import", text_file(log, head + text), *call[:3]).result  # noqa: B018
+    assert log_of(tmp_path / "shop") == [("u", "i", 50_000), ("u", "j", 70_000)]
+
+
+def test_other_fields_than_before_are_refused(job, shop: Path) -> None:
+    ended = job(
+        "import",
+        shop.parent / "log.csv",
+        "--data",
+        shop,
+        "--since-watermark",
+        "--map",
+        "user_id=customer_key,item_id=sku,timestamp=ordered_at",
+    )
+    assert ended.code == 2
+    assert "the last import had event, item_id, timestamp, user_id, weight" in ended.err
+
+
 def test_new_metadata_takes_the_place_of_old(job, shop: Path) -> None:
     items = text_file(shop.parent / "items.csv", "sku,name,tags,photo,price\nB,Brown bread,bakery,,\nN,New,,,9\n")
     job("import", shop.parent / "log.csv", "--data", shop, "--since-watermark", "--items", items).result  # noqa: B018
