@@ -81,7 +81,7 @@ def as_before(request: ImportRequest, old: ImportRecord) -> ImportRequest:
         request,
         source=replace(
             source,
-            format=source.format or old.source_format,  # type: ignore[arg-type]  # checked when it is looked up
+            format=source.format or old.source_format,
             mapping=mapping,
             items_mapping=source.items_mapping or old.items_mapping,
             delimiter=source.delimiter or old.delimiter,
@@ -91,7 +91,7 @@ def as_before(request: ImportRequest, old: ImportRecord) -> ImportRequest:
             filters,
             min_rating=old.min_rating if filters.min_rating is None else filters.min_rating,
             drop_bad_rows=filters.drop_bad_rows or old.drop_bad_rows,
-            unknown_items=filters.unknown_items or old.unknown_items,  # type: ignore[arg-type]  # as it was given then
+            unknown_items=filters.unknown_items or old.unknown_items,
         ),
         time_unit=request.time_unit or old.time_unit,
         time_format=request.time_format or old.time_format,

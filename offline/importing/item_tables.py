@@ -19,7 +19,11 @@ from service.contract.item_table import MAX_ID_LENGTH
 
 EMPTY_ITEMS: Final = pl.DataFrame(schema={"item_id": pl.String})
 
-_TYPES: Final = {"title": pl.String, "categories": pl.List(pl.String), "image_url": pl.String}
+_TYPES: Final[dict[str, pl.DataType]] = {
+    "title": pl.String(),
+    "categories": pl.List(pl.String),
+    "image_url": pl.String(),
+}
 
 
 class Catalogue(NamedTuple):

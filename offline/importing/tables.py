@@ -206,5 +206,6 @@ def _first_that_is_no_text(file: SourceFile, encoding: str) -> int:
 def _records(text: io.TextIOWrapper, table: Table) -> Iterator[Sequence[str]]:
     if len(table.delimiter) > 1:
         return (line.split(table.delimiter) for line in text)
-    quoting = csv.QUOTE_MINIMAL if table.quoted else csv.QUOTE_NONE
-    return csv.reader(text, delimiter=table.delimiter, quoting=quoting, strict=False)
+    if not table.quoted:
+        return csv.reader(text, delimiter=table.delimiter, quoting=csv.QUOTE_NONE)
+    return csv.reader(text, delimiter=table.delimiter)

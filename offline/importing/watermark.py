@@ -35,11 +35,10 @@ class NewerRows:
     def of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The new ones of a chunk, in its order."""
         late = rows["timestamp"] == self._watermark
-        keep = rows["timestamp"] > self._watermark
+        keep = (rows["timestamp"] > self._watermark).to_list()
         if late.any():
-            keep = keep.to_numpy().copy()
             places = late.arg_true().to_list()
             for place, key in zip(places, rows.filter(late).select(self._has).iter_rows(), strict=True):
                 self._met[key] += 1
                 keep[place] = self._met[key] > self._known[key]
-        return rows.filter(keep)
+        return rows.filter(pl.Series(keep, dtype=pl.Boolean))

@@ -1,5 +1,6 @@
 """Importing what is new: nothing twice, nothing lost, and everything read as it was the first time."""
 
+import json
 import random
 from pathlib import Path
 
@@ -165,6 +166,19 @@ def test_a_record_that_cannot_be_used(job, shop: Path, text: str | None, named: 
     assert ended.code == 2
     assert named in ended.err
     assert "--overwrite" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("watermark", "yesterday"), ("time_unit", "days"), ("mapping", ["a"]), ("source_format", "x"), ("format", 2)],
+)
+def test_a_value_of_a_record_that_cannot_be_used(job, shop: Path, name: str, value: object) -> None:
+    record = json.loads((shop / "import.json").read_text())
+    text_file(shop / "import.json", json.dumps(record | {name: value}))
+    ended = job("import", shop.parent / "log.csv", "--data", shop, "--since-watermark")
+    assert ended.code == 2
+    assert name in ended.err
+    assert repr(value) in ended.err
 
 
 def test_the_first_night_of_a_dataset_that_will_grow(job, tmp_path: Path) -> None:
