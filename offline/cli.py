@@ -7,6 +7,7 @@ import typer
 
 from offline import moving_jobs, progress, release_jobs, retention_jobs
 from offline.errors import BadInputError
+from offline.importing import jobs as importing_jobs
 from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
@@ -143,6 +144,10 @@ releases.callback()(release_jobs.releases)
 for command in (moving_jobs.save, moving_jobs.load, moving_jobs.copy, moving_jobs.verify, retention_jobs.delete):
     releases.command()(command)
 cli.add_typer(releases, name="releases")
+
+
+cli.command("import")(importing_jobs.import_dataset)
+cli.command("fetch")(importing_jobs.fetch)
 
 
 @cli.command("load-histories")

@@ -1,0 +1,93 @@
+"""Features of a dataset folder whose items change: rows follow their items, and new items have none yet."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from offline.errors import BadInputError
+
+_ROWS_TOGETHER: Final = 65_536
+
+
+class CarriedFeatures(NamedTuple):
+    """What became of one modality."""
+
+    rows: int  # that have a source row
+    missing: int  # NaN: items that the source lacks
+
+
+def write_features(
+    sources: Mapping[str, Path], source_ids: pl.Series, item_ids: pl.Series, folder: Path
+) -> dict[str, CarriedFeatures]:
+    """Write `<modality>.npy` with one row per item, taken from arrays in another order; NaN where those lack the item.
+
+    Args:
+        sources: modality -> .npy, float [len(source_ids), dim].
+        source_ids: the item of every row of the sources.
+        item_ids: of items.parquet.
+        folder: the features folder to write; made if there is anything to write.
+
+    Raises:
+        BadInputError: a source is no array of floats with a row per item of its own.
+    """
+    places = pl.Series(source_ids).to_frame("item_id").with_row_index("place")
+    wanted = item_ids.to_frame("item_id").join(places, on="item_id", how="left", maintain_order="left")["place"]
+    rows = wanted.cast(pl.Int64).fill_null(-1).to_numpy()
+    missing = int((rows < 0).sum())
+    for modality, path in sources.items():
+        source = open_features(path, len(source_ids))
+        folder.mkdir(exist_ok=True)
+        _write(source, rows, folder / f"{modality}.npy")
+    return {modality: CarriedFeatures(len(rows) - missing, missing) for modality in sources}
+
+
+def carry_features(old: Path, old_ids: pl.Series, item_ids: pl.Series, folder: Path) -> dict[str, CarriedFeatures]:
+    """Bring the features of a dataset folder into another one, with what lies beside them (such as fingerprints)."""
+    if not (old / "features").is_dir():
+        return {}
+    arrays = {path.stem: path for path in sorted((old / "features").glob("*.npy"))}
+    carried = write_features(arrays, old_ids, item_ids, folder)
+    for path in sorted((old / "features").iterdir()):
+        if path.is_file() and path.suffix != ".npy":
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / path.name)
+    return carried
+
+
+def open_features(path: Path, num_rows: int | None) -> npt.NDArray[Any]:
+    """An array of features, mapped and not read.
+
+    Raises:
+        BadInputError: it is not 2-D floats with `num_rows` rows; None for any number of them.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInputError(
+            f"{path}: cannot be read as an array of numbers ({error}); write it with np.save"
+        ) from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2 or not found.shape[1]:
+        what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "an .npz archive"
+        raise BadInputError(f"{path}: holds {what}; write a 2-D array of floats with a row per item")
+    if num_rows is not None and len(found) != num_rows:
+        raise BadInputError(
+            f"{path}: has {len(found)} rows for {num_rows} items; row r must belong to item r of its own source: "
+            "write the array again from the same items"
+        )
+    return found
+
+
+def _write(source: npt.NDArray[Any], rows: npt.NDArray[np.int64], path: Path) -> None:
+    kind = np.float16 if source.dtype == np.float16 else np.float32
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(len(rows), source.shape[1]))
+    for start in range(0, len(rows), _ROWS_TOGETHER):
+        part = rows[start : start + _ROWS_TOGETHER]
+        values = np.full((len(part), source.shape[1]), np.nan, kind)
+        values[part >= 0] = source[part[part >= 0]].astype(kind)
+        target[start : start + len(part)] = values
+    target.flush()
