@@ -111,7 +111,7 @@ def _blocks(
             stored = block.astype(request.dtype)
         if np.isinf(stored).any():
             raise BadInputError(
-                f"encoder {request.encoder} gives values up to {np.nanmax(np.abs(block)):g}, which float16 cannot hold; "
+                f"encoder {request.encoder} gives {np.nanmax(np.abs(block)):g}, which float16 cannot hold; "
                 "take --dtype float32"
             )
         yield stored

@@ -72,8 +72,8 @@ def _read_fingerprint(path: Path) -> str:
         ) from error
     if found != sha256:
         raise BadInputError(
-            f"{path}: describes a {array.name} with sha256 {sha256[:12]}, but the one beside it has {found[:12]}, so "
-            f"nobody knows which encoder made it; {cure}"
+            f"{path}: describes another {array.name}, with sha256 {sha256[:12]}; the one beside it has {found[:12]}, "
+            f"so nobody knows which encoder made it; {cure}"
         )
     return str(fingerprint)
 

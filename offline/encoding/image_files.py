@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from offline.encoding.encoder import UnreadableContentError
 
 # What catalogues hold. Pillow reads many more kinds, some of them by starting other programs.
-FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 def read_image(path: Path, *, max_pixels: int, max_bytes: int) -> Image.Image:
