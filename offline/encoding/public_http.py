@@ -23,6 +23,7 @@ MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PIECE_BYTES = 64 * 1024
 _MOST_ADDRESSES = 4  # of one host that are tried
+_HEADERS = {"User-Agent": "mmgrec-encode", "Accept-Encoding": "identity"}
 _QUERY = "%/:=&?~+!$,;'@()*[]|"
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -78,19 +79,24 @@ def _answer(url: str, limits: DownloadLimits, deadline: float) -> Iterator[http.
     guard = threading.Timer(max(deadline - time.monotonic(), 0.001), connection.cut_off)
     guard.daemon = True
     guard.start()
+    answer: http.client.HTTPResponse | None = None
+    too_long = UnavailableError(f"took longer than {6 * limits.timeout_seconds:g} s")
     try:
-        connection.request(
-            "GET", _request_target(parts), headers={"User-Agent": "mmgrec-encode", "Accept-Encoding": "identity"}
-        )
-        yield connection.getresponse()
+        connection.request("GET", _request_target(parts), headers=_HEADERS)
+        answer = connection.getresponse()
+        yield answer
+        if connection.was_cut_off:  # what has come may look whole
+            raise too_long
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if connection.was_cut_off:
+            raise too_long from error
         if isinstance(error, UnreadableContentError):
             raise
-        if time.monotonic() >= deadline:
-            raise UnavailableError(f"took longer than {6 * limits.timeout_seconds:g} s") from error
         raise UnavailableError(f"no whole answer ({type(error).__name__}: {error})") from error
     finally:
         guard.cancel()
+        if answer is not None:
+            answer.close()
         connection.close()
 
 
@@ -128,6 +134,7 @@ class _CheckedConnection(http.client.HTTPConnection):
         super().__init__(host, port)
         self.default_port = 443 if secure else 80  # it is left out of the header `Host`
         self._limits, self._secure = limits, secure
+        self.was_cut_off = False
         self._opened: socket.socket | None = None  # `sock` is forgotten before the body is read
 
     def connect(self) -> None:
@@ -142,6 +149,7 @@ class _CheckedConnection(http.client.HTTPConnection):
 
     def cut_off(self) -> None:
         """End whatever is being read; to close the socket would not."""
+        self.was_cut_off = True
         if self._opened is not None:
             with suppress(OSError):
                 socket.socket.shutdown(self._opened, socket.SHUT_RDWR)
