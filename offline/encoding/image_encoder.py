@@ -19,6 +19,7 @@ from offline.encoding.onnx_graph import Device, OnnxGraph
 from offline.errors import BadInputError
 
 Layout = Literal["nchw", "nhwc"]
+_MOST_PROPORTION = 4  # longer to shorter side; only a square or so of it is used
 
 
 class ImageEncoder:
@@ -104,8 +105,19 @@ def as_pixels(image: Image.Image, settings: ImageSettings) -> npt.NDArray[np.uin
     """Resized and cropped: [height, width, 3]."""
     height, width = settings.resize_to
     if settings.resize == "shortest":
+        image = _without_far_ends(image)
         scale = max(height / image.height, width / image.width)
         height, width = max(height, int(image.height * scale)), max(width, int(image.width * scale))
     resized = image.resize((width, height), Image.Resampling(settings.resample))
     top, left = (height - settings.size.height) // 2, (width - settings.size.width) // 2
     return np.asarray(resized.crop((left, top, left + settings.size.width, top + settings.size.height)))
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    """The centre of a very long image: the rest would be cut off, after it had been blown up to gigabytes."""
+    longest = _MOST_PROPORTION * min(image.size)
+    width, height = min(image.width, longest), min(image.height, longest)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

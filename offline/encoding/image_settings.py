@@ -78,6 +78,8 @@ def image_settings(
     resize_to = resize_to or size
     if resize == "stretch" and crop is None:
         resize_to = size
+    if min(*size, *resize_to) < 1:
+        raise BadInputError(f"{where}: images of {tuple(size)} must be at least 1 pixel high and wide; correct it")
     if resize_to.height < size.height or resize_to.width < size.width:
         raise BadInputError(
             f"{where}: images are resized to {tuple(resize_to)}, and the graph takes the larger {tuple(size)}; give "

@@ -52,7 +52,9 @@ def static_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = pytest.importorskip("sentence_transformers", reason="pip install 'mmgrec[encode]'")
     folder = tmp_path_factory.mktemp("static")
     tokenizer = save_tokenizer(folder / "tokenizer.json")
-    static = library.models.StaticEmbedding(tokenizer, embedding_weights=TABLE)
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    static = StaticEmbedding(tokenizer, embedding_weights=TABLE)
     library.SentenceTransformer(modules=[static], device="cpu").save(str(folder / "model"))
     return folder / "model"
 
