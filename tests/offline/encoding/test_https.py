@@ -18,7 +18,7 @@ LIMITS = DownloadLimits(1000, 5.0, allow_private=True)
 
 
 class Picture(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "image/png")
         self.end_headers()
@@ -72,5 +72,5 @@ def test_a_server_that_nobody_vouches_for(port: int) -> None:
 
 def test_a_certificate_of_another_name(port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with pytest.raises(UnavailableError, match="not valid for '127.0.0.1'"):
+    with pytest.raises(UnavailableError, match=r"not valid for '127\.0\.0\.1'"):
         got(f"https://127.0.0.1:{port}/a.png")
