@@ -3,8 +3,9 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -65,20 +66,40 @@ def download_all(
     except OSError as error:
         raise BadInputError(f"--downloads {folder} cannot be written ({error}); give another folder") from error
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(parallel) as pool, progress.task("downloads", max(len(missing), 1)) as task:
-        running = {pool.submit(_fetch, url, wanted[url], limits, TYPES[modality], check): url for url in missing}
-        try:
-            for done in as_completed(running):
-                if (reason := done.result()) is not None:
-                    failed[running[done]] = reason
+    if missing:
+        with progress.task("downloads", len(missing)) as task:
+            for url, reason in _fetch_all(missing, wanted, limits, TYPES[modality], check, parallel):
+                if reason is not None:
+                    failed[url] = reason
                 task.advance(f"{len(failed)} failed")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return Downloaded(
         {row: wanted[url] for row, url in urls.items() if url not in failed},
         {row: failed[url] for row, url in urls.items() if url in failed},
     )
+
+
+def _fetch_all(
+    urls: Sequence[str],
+    wanted: Mapping[str, Path],
+    limits: DownloadLimits,
+    types: tuple[str, ...],
+    check: Callable[[Path], object],
+    parallel: int,
+) -> Iterator[tuple[str, str | None]]:
+    """Every URL with why it cannot be had (None if it can), as they end; few are handed to the threads ahead."""
+    coming, running = iter(urls), dict[Future[str | None], str]()
+    with ThreadPoolExecutor(parallel) as pool:
+        try:
+            while True:
+                for url in islice(coming, 4 * parallel - len(running)):
+                    running[pool.submit(_fetch, url, wanted[url], limits, types, check)] = url
+                if not running:
+                    return
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(ended), ended.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _fetch(

@@ -17,7 +17,7 @@ from offline.encoding.encoders import open_encoder
 from offline.encoding.feature_writer import write_features
 from offline.encoding.request import EncodeRequest
 from offline.encoding.row_cache import RowCache, open_row_cache
-from offline.errors import BadInputError
+from offline.errors import BadInputError, JobError
 
 FAILED_FILE = "failed.json"
 _MOST_REASONS = 5  # that are said; all of them are in failed.json
@@ -128,10 +128,14 @@ def _refuse_too_many(request: EncodeRequest, contents: Contents, item_ids: Seque
 
     Raises:
         BadInputError: a larger share of the items that name a content than allowed.
+        JobError: the disk is full.
     """
     failed = {item_ids[row]: contents.failed[row] for row in sorted(contents.failed)}
     list_file = folder / FAILED_FILE
-    list_file.write_text(json.dumps(failed, indent=2) + "\n", encoding="utf-8")
+    try:
+        list_file.write_text(json.dumps(failed, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"{list_file} cannot be written ({error}); make room and encode again") from error
     named = len(contents.failed.keys() | contents.found.keys())
     if len(failed) > request.max_missing_share * named:
         first = next(iter(failed))

@@ -51,12 +51,13 @@ def open_encoder(request: EncodeRequest) -> Encoder:
 
 def _text_encoder(request: EncodeRequest) -> Encoder:
     """A graph where the SPEC names one; a folder with both is a sentence-transformers model."""
-    spec, prompt, path = request.encoder, request.prompt or "", Path(request.encoder)
+    spec, path = request.encoder, Path(request.encoder)
     whole_model = (path / "modules.json").is_file() or (path / "config.json").is_file()
     if spec.endswith(".onnx") or (path.is_dir() and not whole_model and list(path.glob("*.onnx"))):
-        return TextGraphEncoder(spec, onnx_files(spec), request.device, prompt=prompt, output=request.output)
+        files, prompt = onnx_files(spec), request.prompt or ""
+        return TextGraphEncoder(spec, files, request.device, prompt=prompt, output=request.output)
     if path.is_file() and not looks_like_a_path(spec):
         raise BadInputError(f"--encoder {spec} is a file, but no .onnx; give an .onnx file or the folder of a model")
     if request.output is not None:
         raise BadInputError("--output is for encoders in ONNX; leave it out")
-    return SentenceEncoder(spec, model_folder(spec), request.device, prompt=prompt)
+    return SentenceEncoder(spec, model_folder(spec), request.device, prompt=request.prompt)

@@ -18,7 +18,8 @@ EncoderSpec = Annotated[
     ),
 ]
 Name = Annotated[
-    str, typer.Option("--name", metavar="<name>", help="features/<name>.npy is written; the modality, if left out.")
+    str | None,
+    typer.Option("--name", metavar="<name>", help="features/<name>.npy is written; the modality, if left out."),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Contents that are encoded at a time.")]
 OnDevice = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where the encoder runs.")]
@@ -91,7 +92,7 @@ def encode(
     data: Data,
     modality: Modality,
     encoder: EncoderSpec,
-    name: Name = "",
+    name: Name = None,
     batch: Batch = 64,
     device: OnDevice = "cpu",
     dtype: Dtype = "float32",
@@ -121,5 +122,5 @@ def encode(
     from offline.encoding.encode import encode as encode_items
     from offline.encoding.request import EncodeRequest
 
-    columns = tuple(given.pop("column") or ())
-    progress.result(encode_items(EncodeRequest(columns=columns, **given)))
+    given |= {"columns": tuple(given.pop("column") or ()), "name": modality if name is None else name}
+    progress.result(encode_items(EncodeRequest(**given)))

@@ -1,6 +1,8 @@
 """An ONNX file as an encoder: which input takes the contents, which output is the vector."""
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,7 +154,8 @@ def _open(file: Path, device: Device) -> Any:
     if PROVIDERS[device] not in ort.get_available_providers():
         raise JobError(f"--device {device}: this onnxruntime has no {PROVIDERS[device]}; install onnxruntime-gpu")
     if device == "cuda" and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
+        with redirect_stdout(sys.stderr):  # it prints what it does not find
+            ort.preload_dlls()
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other jobs want the cores as well

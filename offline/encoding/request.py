@@ -38,7 +38,7 @@ class EncodeRequest:
     data: Path
     modality: Modality
     encoder: str
-    name: str = ""  # of the features file; empty for the modality's own
+    name: str  # of the features file
     batch: int = 64
     device: Device = "cpu"
     dtype: Literal["float16", "float32"] = "float32"
@@ -64,8 +64,6 @@ class EncodeRequest:
     allow_private_addresses: bool = False
 
     def __post_init__(self) -> None:
-        if not self.name:
-            object.__setattr__(self, "name", self.modality)
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
             raise BadInputError(f"--name {self.name!r} cannot name a modality; take letters, digits, '_' and '-'")
         if not 0.0 <= self.max_missing_share <= 1.0:

@@ -22,10 +22,10 @@ class SentenceEncoder:
         spec: as asked for, for messages.
         folder: of the model.
         device: where it runs.
-        prompt: put before every text, such as "passage: " for E5.
+        prompt: put before every text, such as "passage: " for E5; None for the model's own, if it has one.
     """
 
-    def __init__(self, spec: str, folder: Path, device: Device, *, prompt: str = "") -> None:
+    def __init__(self, spec: str, folder: Path, device: Device, *, prompt: str | None = None) -> None:
         if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
             raise BadInputError(
                 f"--encoder {spec}: {folder} holds neither modules.json nor config.json, so it is no model of "
@@ -44,8 +44,8 @@ class SentenceEncoder:
         return encoder_fingerprint(model_weights(self._folder), self.settings)
 
     def load(self, content: Content) -> str:
-        """The text as the model takes it."""
-        return f"{self._prompt}{content}"
+        """The text; the model puts the prompt before it."""
+        return str(content)
 
     def encode(self, loaded: Sequence[str]) -> FloatArray:
         """Vectors [N, dim].
@@ -55,7 +55,7 @@ class SentenceEncoder:
             JobError: sentence-transformers is not installed, or there is no such device.
         """
         vectors = self._model.encode(
-            list(loaded), batch_size=len(loaded), show_progress_bar=False, convert_to_numpy=True, prompt=""
+            list(loaded), batch_size=len(loaded), show_progress_bar=False, convert_to_numpy=True, prompt=self._prompt
         )
         return check_vectors(vectors, len(loaded), self._spec)
 

@@ -109,7 +109,7 @@ def test_the_fingerprint_follows_the_weights_and_not_the_place(tmp_path: Path) -
     from offline.encoding.request import EncodeRequest
 
     def print_of(file: Path, **more) -> str:
-        request = EncodeRequest(data=tmp_path, modality="image", encoder=str(file), **more)
+        request = EncodeRequest(data=tmp_path, modality="image", name="image", encoder=str(file), **more)
         return open_encoder(request).fingerprint
 
     here, there = mean_colour(tmp_path / "here"), mean_colour(tmp_path / "there")

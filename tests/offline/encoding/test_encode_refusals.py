@@ -15,6 +15,7 @@ def shop(tmp_path: Path) -> Path:
 
 FLAGS = {
     "a name that is none": (("--name", "a/b"), "--name 'a/b' cannot name a modality; take letters"),
+    "no name": (("--name", ""), "--name '' cannot name a modality"),
     "a share that is none": (("--max-missing-share", 1.5), "--max-missing-share 1.5: give a share from 0 to 1"),
     "no share at all": (("--max-missing-share", "nan"), "--max-missing-share nan: give a share from 0 to 1"),
     "a flag for sounds": (

@@ -69,9 +69,6 @@ def shop(tmp_path: Path) -> Path:
     return write_items(tmp_path / "shop", title=titles, categories=categories, price=[1.0, 2.0, 3.0, 4.0])
 
 
-EXPECTED = [[0.5, 0, 0.5], [0, 1, 0], [np.nan] * 3, [np.nan] * 3]
-
-
 def test_texts_through_a_graph_with_a_tokenizer(job, shop: Path, word_graph: Path) -> None:
     """Texts of other lengths in the same batch change nothing: padding does not count in the mean."""
     write_items(shop, title=["Red", "GREEN green green", "", None], categories=[["shoe"], [], [], None])
@@ -92,6 +89,9 @@ def test_texts_through_sentence_transformers(job, shop: Path, static_model: Path
     assert found.items() >= {"dim": 3, "encoded": 2, "missing": 2}.items()
     again = job(*call).result
     assert (again["encoded"], again["fingerprint"]) == (0, found["fingerprint"])
+    prompted = job(*call, "--prompt", "shoe ").result
+    assert prompted["fingerprint"] != found["fingerprint"]
+    np.testing.assert_allclose(features(shop)[:2], [[0.5, 0, 0.5], [0, 0.75, 0.25]])
 
 
 def test_nothing_new_needs_no_model(job, shop: Path, static_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tests.offline.encoding.made_encoders import COLOURS, write_items
 from tests.offline.encoding.web_site import WebSite
 
 
-def picture(colour: str, size: tuple[int, int] = (4, 4)) -> bytes:
+def picture(colour: str | tuple[int, int, int], size: tuple[int, int] = (4, 4)) -> bytes:
     data = BytesIO()
     Image.new("RGB", size, colour).save(data, "PNG")
     return data.getvalue()
@@ -119,3 +119,16 @@ def test_a_folder_of_downloads_that_cannot_be_made(job, shop: Path, call: tuple,
     assert ended.code == 2
     assert "cannot be written" in ended.err
     assert "give another folder" in ended.err
+
+
+def test_many_urls_are_fetched_a_few_at_a_time(job, site: WebSite, tmp_path: Path, call: tuple) -> None:
+    names = [f"/{number}.png" for number in range(50)]
+    for number, name in enumerate(names):
+        site.give(name, picture((number, 0, 0)), Content_Type="image/png")
+    data = write_items(
+        tmp_path / "many", item_id=[f"i{name}" for name in names], image_url=[site.url + name for name in names]
+    )
+    found = job(*(data if part == tmp_path / "shop" else part for part in call), "--parallel", 3).result
+    assert found.items() >= {"encoded": 50, "missing": 0}.items()
+    np.testing.assert_allclose(features(data)[:, 0] * 255, range(50), atol=1e-3)
+    assert sorted(site.asked) == sorted(names)

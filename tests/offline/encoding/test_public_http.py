@@ -202,6 +202,8 @@ def test_answers_that_are_no_picture(site: WebSite) -> None:
     assert "content encoding 'gzip' was not asked for" in refused(packed)
     assert refused(site.give("/empty", b"", **IMAGE)) == "an empty answer"
     assert refused(site.give("/nowhere", b"", status=302)) == "status 302 without a Location"
+    elsewhere = site.give("/elsewhere", b"", status=302, Location="file:///etc/passwd")
+    assert "only http and https URLs are read" in refused(elsewhere)
     assert refused(site.give("/round", b"", status=302, Location="/round")) == "more than 5 redirects"
 
 
