@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from offline import moving_jobs, progress, release_jobs, retention_jobs
+from offline.encoding.job import encode
 from offline.errors import BadInputError
 from offline.importing import jobs as importing_jobs
 from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
@@ -136,7 +137,7 @@ def export(
     progress.result(export_run(dataset, folder, precision))
 
 
-for job in (release_jobs.publish, release_jobs.promote, release_jobs.rollback, retention_jobs.gc):
+for job in (encode, release_jobs.publish, release_jobs.promote, release_jobs.rollback, retention_jobs.gc):
     cli.command()(job)
 
 releases = typer.Typer(rich_markup_mode=None, invoke_without_command=True)

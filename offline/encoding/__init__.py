@@ -1,0 +1,1 @@
+"""`python -m offline encode`: raw texts, images and sounds of items into `features/<name>.npy`."""
