@@ -92,8 +92,8 @@ def _held(
     """Which items keep the codes that they had: bool [N].
 
     Those that are not much farther from them than from the nearest, where the bound of the buckets has room for them.
-    Farther by how much is a share of the variance of all latent vectors: beside the error of the nearest codes, which is
-    close to none in a small catalogue, every move would be a long one.
+    How much is a share of the variance of all latent vectors: beside the error of the nearest codes, which is close to
+    none in a small catalogue, every move would be a long one.
     """
     is_known = (known.codes >= 0).all(axis=1)
     before, now = (
@@ -103,9 +103,7 @@ def _held(
     held: npt.NDArray[np.bool_] = is_known & (before - now <= known.margin * variance)
     rows = np.flatnonzero(held)
     rows = rows[np.argsort(before[rows], kind="stable")]  # the nearest keep theirs first
-    prefix = _groups(known.codes[rows, :-1])
-    bound = np.maximum(bucket_bound, -(-np.bincount(prefix) // model.config.codebook_size))[prefix]
-    held[rows[_place_within(_groups(known.codes[rows])) >= bound]] = False
+    held[rows[_place_within(_groups(known.codes[rows])) >= bucket_bound]] = False
     return held
 
 
