@@ -41,4 +41,4 @@ def write_yesterday(data: Path, folder: Path, *, new_interactions: float, new_it
     log.write_parquet(folder / "interactions.parquet")
     items.filter(pl.Series(is_old)).write_parquet(folder / "items.parquet")
     for path in sorted((data / "features").glob("*.npy")):
-        np.save(folder / "features" / path.name, np.load(path)[is_old])
+        np.save(folder / "features" / path.name, np.load(path, allow_pickle=False)[is_old])

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
-from model.generator import Generator
 from offline import train as module
-from offline.checkpoint import read_checkpoint
 from offline.dataset import load_dataset
 from offline.errors import BadInputError, CollapsedRecIdsError
 from offline.previous_run import PreviousRun
@@ -21,7 +18,6 @@ from offline.recipe_settings import Recipe, WarmSettings
 from offline.recipes import tiny
 from offline.run_folder import RunFolder
 from offline.train import train_recipe
-from offline.warm_generator import GeneratorStart
 from tests.offline.conftest import SIZE, item_id, user_id
 
 STILL = WarmSettings(graph_steps=0.02, graph_learning_rate=0.0, generator_steps=0.02)
@@ -268,35 +264,6 @@ def test_codebooks_that_no_longer_do_are_made_anew(
         "start cold after all, because the previous codebooks no longer do: level 0 uses 3%" in capsys.readouterr().err
     )
     assert warm.read_json("rec_ids.json")["codebooks"] == "new"
-
-
-def test_a_grown_vocabulary_takes_over_what_it_had(run: RunFolder) -> None:
-    _, weights = read_checkpoint(run.generator)
-    config = module.load_generator(run).config
-    sizes = config.vocabulary_sizes
-    for last in (sizes[-1] + 3, sizes[-1] - 2):
-        torch.manual_seed(5)
-        generator = Generator(replace(config, vocabulary_sizes=(*sizes[:-1], last)))
-        fresh = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-        GeneratorStart(weights, True, 0.0).take_over(generator)
-        common = min(last, sizes[-1])
-        for name in ("heads.3.weight", "heads.3.bias", "token_keys.3"):
-            found = generator.state_dict()[name]
-            assert torch.equal(found[:common], weights[name][:common])
-            assert torch.equal(found[common:], fresh[name][common:])
-        assert torch.equal(generator.state_dict()["item_projection.weight"], weights["item_projection.weight"])
-        assert torch.equal(generator.state_dict()["history_state.recency"], fresh["history_state.recency"])
-
-
-def test_new_tokens_are_not_taken_for_old_ones(run: RunFolder) -> None:
-    _, weights = read_checkpoint(run.generator)
-    torch.manual_seed(5)
-    generator = Generator(module.load_generator(run).config)
-    fresh = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    GeneratorStart(weights, False, 0.0).take_over(generator)
-    for name, tensor in generator.state_dict().items():
-        kept = name.startswith(("heads.", "embeddings.", "token_keys.", "history_state."))
-        assert torch.equal(tensor, fresh[name] if kept else weights[name]), name
 
 
 @pytest.mark.parametrize("changes", [{"graph_steps": 1.5}, {"quantizer_steps": -0.1}, {"code_margin": -1.0}])
