@@ -9,6 +9,7 @@ from offline import progress, release_jobs
 from offline.errors import BadInputError
 from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
+from offline.retraining import jobs as retraining_jobs
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_server import DEFAULT_HOME, stop_server
 
@@ -136,6 +137,8 @@ def export(
 
 
 for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
+    cli.command()(job)
+for job in (retraining_jobs.retrain, retraining_jobs.forget):
     cli.command()(job)
 
 
