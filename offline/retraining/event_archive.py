@@ -235,7 +235,7 @@ class _Batch:
             self.files.append(self._archive.write(self._index.partition, kept, first, last))
 
     def _without_known(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The events that no file of the partition has; their ids alone are read, and only those in `frame` are kept."""
+        """The events that no file of the partition has. Only ids are read, and only those in `frame` are kept."""
         files = [*self._index.files, *self.files]
         named = frame.filter(pl.col("event_id").is_not_null()).select("user_id", "event_id")
         if not files or named.is_empty():

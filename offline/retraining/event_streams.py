@@ -55,7 +55,7 @@ class EventStreams:
         self._keys = keys
 
     def partitions(self) -> list[int]:
-        """The partitions whose stream exists. The service may have up to `MOST_PARTITIONS`, so all of them are asked."""
+        """The partitions whose stream exists: asked one by one, since a SCAN would go over the keys of all users."""
         with self._client.pipeline(transaction=False) as pipeline:
             for partition in range(MOST_PARTITIONS):
                 pipeline.exists(self._keys.events(partition))

@@ -15,7 +15,7 @@ from offline.redis_connection import connect, job_lock, named_errors, namespace_
 from offline.release_jobs import signing_key
 from service.contract.arms import require_share
 from service.contract.blob_folder import BlobsUnreachableError
-from service.contract.blob_location import REDIS
+from service.contract.blob_location import REDIS, BlobLocationError
 from service.contract.blob_store import NoRoomError
 from service.contract.item_table import MAX_ID_LENGTH
 from service.contract.redis_server import DEFAULT_HOME
@@ -127,7 +127,7 @@ def _named_store_errors() -> Iterator[None]:
         yield
     except (NoRoomError, BlobsUnreachableError) as error:
         raise JobError(str(error)) from error
-    except ReleaseMissingError as error:
+    except (ReleaseMissingError, BlobLocationError) as error:
         raise BadInputError(str(error)) from error
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
         raise JobError(
