@@ -110,7 +110,7 @@ def test_the_first_night(nights: Nights) -> None:
     assert json.loads((run / "summary.json").read_text()) == summary
     assert json.loads((run / "gate.json").read_text()) == summary["gate"]
     assert nights.entries() == 1  # the last one stays, see offline.retraining.event_streams
-    assert list(summary["streams"].values())[0]["length"] == 1
+    assert next(iter(summary["streams"].values()))["length"] == 1
     manifest = nights.store.read_manifest(summary["version"])
     assert (manifest.gate["run"], manifest.gate["passed"], manifest.dataset) == (run.name, True, "checkerboard")
 
