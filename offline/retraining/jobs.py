@@ -53,9 +53,10 @@ def retrain(
     signing_key_file: SigningKeyFile = None,
 ) -> None:
     """Archive events, train on all, judge beside the served release, publish. Resumes; prints a summary as JSON."""
+    from offline.retraining.context import Options
     from offline.retraining.judging import Limits
     from offline.retraining.plan import Choices
-    from offline.retraining.retrain import Options, Retraining
+    from offline.retraining.retrain import retrain as retrain_all
 
     _check(canary, latency_budget_ms)
     options = Options(
@@ -68,7 +69,7 @@ def retrain(
     keys, client = namespace_keys(namespace), connect(redis_url, home)
     with named_errors(keys), _named_store_errors(), job_lock(client, keys, JOB) as lease:
         store = ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key)
-        summary = Retraining(options, client, keys, store, lease.require).run()
+        summary = retrain_all(options, client, keys, store, lease.require)
     progress.result(summary)
     if summary["result"] == "refused":
         reasons = "; ".join(reason["text"] for reason in summary["gate"]["reasons"])

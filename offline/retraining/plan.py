@@ -74,7 +74,7 @@ def choose_run(
     plan |= {
         "data": choices.data.resolve().name,
         "after": _named({partition: after.get(partition, BEFORE_ALL) for partition in cut}),
-        "gaps": _gaps(streams, after, cut),
+        "gaps": _gaps(streams, after),
         "previous": run_of(records, served),
     }
     return RunRecord.begin(folder, plan), True
@@ -131,13 +131,13 @@ def _cut(streams: EventStreams, after: Mapping[int, EntryId]) -> Cut:
     }
 
 
-def _gaps(streams: EventStreams, after: Mapping[int, EntryId], cut: Cut) -> list[int]:
+def _gaps(streams: EventStreams, after: Mapping[int, EntryId]) -> list[int]:
     """Partitions whose stream no longer has the last archived entry: what came right after it may be lost."""
-    beginnings = streams.beginnings()
+    beginnings, ends = streams.beginnings(), streams.ends()
     gaps = [
         partition
-        for partition, last in cut.items()
-        if partition in after and partition in beginnings and not after[partition] >= beginnings[partition] <= last
+        for partition, last in after.items()
+        if partition in beginnings.keys() & ends.keys() and not beginnings[partition] <= last <= ends[partition]
     ]
     if gaps:
         progress.say(

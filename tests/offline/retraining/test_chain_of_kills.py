@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +73,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[tuple[World, World]]:
+def worlds(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> tuple[World, World]:
     """One that was left in peace, and one that was killed all the time."""
     folder = tmp_path_factory.mktemp("worlds")
-    yield (
+    return (
         World(folder / "peaceful", redis_url, "test-peaceful", []),
         World(folder / "killed", redis_url, "test-killed", KILLS),
     )

@@ -1,4 +1,4 @@
-"""The whole job, step by step, over a real Redis; only training is spared: it leaves the trained checkerboard's files."""
+"""The whole job over a real Redis. Training alone is spared: it leaves the trained checkerboard's files."""
 
 import errno
 import json
@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from offline.redis_connection import job_lock
+from offline.retraining import candidate_steps, event_steps, release_steps
 from offline.retraining import retrain as module
 from offline.retraining.run_record import RunRecord
 from offline.run_folder import METRICS_FILES, RunFolder
@@ -74,7 +75,7 @@ def nights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Nights]:
     made = Nights(job, redis_url, namespace, tmp_path, trained)
-    monkeypatch.setattr(module, "train_recipe", lambda *arguments, **named: made.train(*arguments, **named))
+    monkeypatch.setattr(candidate_steps, "train_recipe", lambda *arguments, **named: made.train(*arguments, **named))
     yield made
     made.client.close()
 
@@ -178,7 +179,7 @@ def fallen(*_: Any) -> dict[str, Any]:
 def test_a_worse_candidate_is_refused_and_force_is_recorded(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     first = nights.night().result["version"]
     nights.happen(item_id(0))
-    monkeypatch.setattr(module, "compare_with", fallen)
+    monkeypatch.setattr(candidate_steps, "compare_with", fallen)
     for _ in range(2):  # it may be asked again, and is not trained again
         summary = refused(nights.night())
         assert (reasons(summary), summary["version"], nights.active) == (["recall@20"], None, first)
@@ -194,7 +195,7 @@ def test_a_worse_candidate_is_refused_and_force_is_recorded(nights: Nights, monk
 def test_a_tolerance_lets_it_pass(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     nights.night()
     nights.happen(item_id(0))
-    monkeypatch.setattr(module, "compare_with", fallen)
+    monkeypatch.setattr(candidate_steps, "compare_with", fallen)
     assert nights.night("--tolerance", "0.6").result["result"] == "published"
 
 
@@ -331,9 +332,10 @@ def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snaps
         path = nights.data / "interactions.parquet"
         pl.read_parquet(path)[1:].write_parquet(path)
 
-    for step, ended_as in (("write_snapshot", "abandoned"), ("load_dataset", "published")):
+    steps = ((event_steps, "write_snapshot", "abandoned"), (candidate_steps, "load_dataset", "published"))
+    for place, step, ended_as in steps:
         with monkeypatch.context() as patched:
-            patched.setattr(module, step, killed)
+            patched.setattr(place, step, killed)
             with pytest.raises(KilledError):
                 nights.night()
         (started,) = [path for path in nights.runs.glob("*/retrain.json") if '"running"' in path.read_text()]
@@ -347,7 +349,7 @@ def test_redis_that_goes_away_midway(
 ) -> None:
     own_redis.start()
     nights = Nights(job, own_redis.url, namespace, tmp_path, trained)
-    monkeypatch.setattr(module, "train_recipe", lambda *arguments, **named: nights.train(*arguments, **named))
+    monkeypatch.setattr(candidate_steps, "train_recipe", lambda *arguments, **named: nights.train(*arguments, **named))
     nights.happen(item_id(0))
     nights.after_training = lambda _: own_redis.kill()
     ended = nights.night()
@@ -361,7 +363,7 @@ def test_redis_that_goes_away_midway(
     assert len(nights.trainings) == 1
 
 
-@pytest.mark.parametrize("step", ["_archive_events", "_write_snapshot", "_train"])
+@pytest.mark.parametrize("step", ["archive_events", "make_snapshot", "train_and_judge"])
 def test_a_full_disk_is_named_and_the_next_night_goes_on(
     nights: Nights, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -372,7 +374,7 @@ def test_a_full_disk_is_named_and_the_next_night_goes_on(
         def full(*_: Any, **__: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patched.setattr(module.Retraining, step, full)
+        patched.setattr(module, step, full)
         ended = nights.night()
     assert (ended.code, ended.out) == (1, "")
     assert "No space left on device" in ended.err.splitlines()[-1]
@@ -393,14 +395,14 @@ def test_entries_that_were_pushed_out_unread_are_told(nights: Nights) -> None:
 
 def test_streams_are_not_trimmed_when_the_archive_is_damaged(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     nights.happen(item_id(0), item_id(2))
-    publish = module.Retraining._publish
+    publish = module.publish_candidate
 
-    def damage(self: Any, verdict: Any) -> Any:
+    def damage(*arguments: Any) -> Any:
         (path,) = nights.data.glob("events/date=*/*")
         path.write_bytes(b"PAR1")
-        return publish(self, verdict)
+        return publish(*arguments)
 
-    monkeypatch.setattr(module.Retraining, "_publish", damage)
+    monkeypatch.setattr(module, "publish_candidate", damage)
     ended = nights.night()
     assert (ended.code, nights.entries()) == (2, 2)
     assert "is damaged" in ended.err
@@ -412,8 +414,8 @@ def test_a_report_that_fails_keeps_nobody_from_publishing(nights: Nights, monkey
         def write_report(_: Any) -> None:
             raise RuntimeError("no such font")
 
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: True)
-    monkeypatch.setattr(module.importlib, "import_module", lambda _: Reporting)
+    monkeypatch.setattr(release_steps.importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(release_steps.importlib, "import_module", lambda _: Reporting)
     ended = nights.night()
     assert ended.result["result"] == "published"
     assert "no report (no such font)" in ended.err
