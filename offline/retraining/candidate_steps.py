@@ -19,6 +19,7 @@ from offline.retraining.plan import cut_of
 from offline.retraining.run_record import Result, read_records
 from offline.retraining.served_release import OpenDecoder, UnusableReleaseError, num_items_of, open_release
 from offline.train import train_recipe
+from service.onnx_session import DecoderError
 
 REPLAYED_USERS = 1_000
 """Users that are asked for a history, most recent first."""
@@ -35,20 +36,46 @@ def train_and_judge(context: Context, snapshot: Result) -> Verdict:
     if early and not context.options.force:
         return Verdict(reasons=tuple(early))
     dataset = _train(context)
-    served, unusable = _open_served(context)
+    facts = {"run": context.record.name, "compared_with": context.served}
+    try:
+        verdict = _judge(context, dataset)
+    except DecoderError as error:
+        text = f"its decoder gives no answer ({error})"
+        broken = Reason(name="decoder", value=str(error), limit="answers", text=text, final=True)
+        verdict = Verdict(reasons=(broken,))
+    return Verdict(reasons=(*early, *verdict.reasons), facts={**facts, **verdict.facts})
+
+
+def _judge(context: Context, dataset: Dataset) -> Verdict:
     catalogue = load_catalogue(context.run)
     decoder = open_run_decoder(context.run, catalogue)
     candidate = OpenDecoder(decoder=decoder, trie=catalogue.trie, item_ids=dataset.item_ids)
+    served: OpenDecoder | None = None
+    unusable: list[Reason] = []
+    compared: Result = {}
+    try:
+        served = None if context.served is None else open_release(context.store, context.served)
+        compared = _compare(context, candidate, served, dataset)
+    except UnusableReleaseError as error:
+        served = None
+        text = f"the served release cannot be compared with: {error}"
+        unusable.append(Reason(name="served_release", value=str(error), limit="readable", text=text))
+    verdict = judge(context.run, candidate, served, dataset, compared, context.options.limits)
+    replayed = judge_replay(candidate, context.client, context.keys, _recent_users(context, dataset))
+    reasons = (*unusable, *verdict.reasons, *replayed.reasons)
+    return Verdict(reasons=reasons, facts={**verdict.facts, **replayed.facts})
+
+
+def _compare(context: Context, candidate: OpenDecoder, served: OpenDecoder | None, dataset: Dataset) -> Result:
+    """What an earlier call found of the same two decoders, else what `compare_with` finds."""
     made_of = {"served": context.served, "decoder": hashlib.sha256(context.run.decoder.read_bytes()).hexdigest()}
     compared = context.step(
         "compare",
         lambda: {**made_of, "found": compare_with(served, candidate, dataset)},
         lambda result: result.items() >= made_of.items(),
     )
-    verdict = judge(context.run, candidate, served, dataset, compared["found"], context.options.limits)
-    replayed = judge_replay(candidate, context.client, context.keys, _recent_users(context, dataset))
-    facts = {"run": context.record.name, "compared_with": context.served, **verdict.facts, **replayed.facts}
-    return Verdict(reasons=(*early, *unusable, *verdict.reasons, *replayed.reasons), facts=facts)
+    found: Result = compared["found"]
+    return found
 
 
 def _early_reasons(context: Context, snapshot: Result) -> list[Reason]:
@@ -75,16 +102,6 @@ def _train(context: Context) -> Dataset:
         "train", lambda: {"metrics": train_recipe(context.snapshot, dataset, context.run, recipe, **start)}, never
     )
     return dataset
-
-
-def _open_served(context: Context) -> tuple[OpenDecoder | None, list[Reason]]:
-    if context.served is None:
-        return None, []
-    try:
-        return open_release(context.store, context.served), []
-    except UnusableReleaseError as error:
-        text = f"the served release cannot be compared with: {error}"
-        return None, [Reason(name="served_release", value=str(error), limit="readable", text=text)]
 
 
 def _recent_users(context: Context, dataset: Dataset) -> list[str]:

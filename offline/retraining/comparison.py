@@ -17,9 +17,10 @@ from offline import progress
 from offline.beyond_accuracy import catalogue_coverage
 from offline.dataset import Dataset, Histories, held_out_users
 from offline.metrics import metrics_by_user
-from offline.retraining.served_release import OpenDecoder
+from offline.retraining.served_release import OpenDecoder, UnusableReleaseError
 from service.constraints import ItemFilter
 from service.contract.allowed_nodes import AllowedNodes
+from service.onnx_session import DecoderError
 
 IntArray = npt.NDArray[np.int64]
 MOST_USERS = 10_000
@@ -37,6 +38,10 @@ def compare(candidate: OpenDecoder, served: OpenDecoder, dataset: Dataset) -> di
         `users` compared; `new` and `served` with `recall@20`, `ndcg@20` and `coverage@20`; `difference` and
         `standard_error` of the first two (candidate minus served); `common_items` that both know. Without a user that
         can be compared, `users` is 0 and only `common_items` is beside it.
+
+    Raises:
+        UnusableReleaseError: the served release gives no answer.
+        DecoderError: the candidate gives none.
     """
     rows = rows_of(served.item_ids, dataset.item_ids)  # [N] row in the served release, -1 where it does not know it
     known = rows >= 0
@@ -46,7 +51,10 @@ def compare(candidate: OpenDecoder, served: OpenDecoder, dataset: Dataset) -> di
         return found
     back = rows_of(dataset.item_ids, served.item_ids)
     rankings = {"new": _rank(candidate, histories, known, "new")}
-    theirs = _rank(served, [rows[history[known[history]]] for history in histories], back >= 0, "served")
+    try:
+        theirs = _rank(served, [rows[history[known[history]]] for history in histories], back >= 0, "served")
+    except DecoderError as error:
+        raise UnusableReleaseError(f"the served release does not answer ({error})") from error
     rankings["served"] = np.where(theirs >= 0, back[theirs], -1)
     by_user = {name: metrics_by_user(ranking, users, targets, (TOP,)) for name, ranking in rankings.items()}
     for name, ranking in rankings.items():

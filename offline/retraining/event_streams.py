@@ -89,15 +89,15 @@ class EventStreams:
         return int(removed)
 
     def sizes(self) -> dict[str, dict[str, float]]:
-        """Entries of each stream, and the age of the first in seconds, by partition."""
-        beginnings, now_ms = self.beginnings(), time.time() * 1000
-        return {
-            str(partition): {
-                "length": int(self._length(partition)),
-                "age_seconds": round(max(0.0, now_ms - first.arrived_ms) / 1000, 3),
-            }
-            for partition, first in beginnings.items()
-        }
+        """Entries of each stream, and how long the first that is surely not archived has waited, in seconds.
 
-    def _length(self, partition: int) -> Any:
-        return self._client.xlen(self._keys.events(partition))
+        By partition. The first entry may be the last archived one, so the age is that of the second; else 0.
+        """
+        now_ms = time.time() * 1000
+        return {str(partition): self._size(self._keys.events(partition), now_ms) for partition in self.partitions()}
+
+    def _size(self, name: str, now_ms: float) -> dict[str, float]:
+        length: Any = self._client.xlen(name)
+        first_two: Any = self._client.xrange(name, count=2)
+        age_ms = now_ms - EntryId.parse(first_two[1][0]).arrived_ms if len(first_two) == 2 else 0.0
+        return {"length": length, "age_seconds": round(max(0.0, age_ms) / 1000, 3)}
