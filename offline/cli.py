@@ -23,6 +23,7 @@ from offline.options import (
     WarmStart,
 )
 from offline.output_files import require_writable
+from offline.retraining import jobs as retraining_jobs
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_server import DEFAULT_HOME, stop_server
 
@@ -151,6 +152,8 @@ def export(
 
 
 for job in (encode, release_jobs.publish, release_jobs.promote, release_jobs.rollback, retention_jobs.gc):
+    cli.command()(job)
+for job in (retraining_jobs.retrain, retraining_jobs.forget):
     cli.command()(job)
 
 releases = typer.Typer(rich_markup_mode=None, invoke_without_command=True)

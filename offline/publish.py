@@ -1,7 +1,7 @@
 """Publish a run as a release: verify, write everything under a new version, read it back, then flip one pointer."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
-from offline.artefacts import load_catalogue, load_settings, open_run_decoder
+from offline.artefacts import load_catalogue, load_settings
 from offline.checkpoint import load_checkpoint
 from offline.errors import BadInputError, GateRefusedError
+from offline.retraining.gate import in_words, promises_of
 from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder
-from service.constraints import ItemFilter
 from service.contract.item_table import ItemTable
 from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest
 from service.contract.redis_keys import MAIN_ARM
@@ -27,6 +27,7 @@ def publish(
     arm: str = MAIN_ARM,
     share: float = 1.0,
     before_flip: Callable[[], None] = lambda: None,
+    gate: Mapping[str, Any] | None = None,
 ) -> str:
     """Publish a finished run and activate it; returns the version.
 
@@ -36,6 +37,7 @@ def publish(
         arm: that is to serve it.
         share: of the users, for a canary.
         before_flip: called when everything is written and before anybody sees it; may raise.
+        gate: what another judge says of it, for the manifest.
 
     Raises:
         BadInputError: the run is not finished or damaged.
@@ -48,7 +50,7 @@ def publish(
                 f"{run.folder}: {', '.join(files)} are not what stage {stage!r} left; train the run again, which makes "
                 "anew what has changed"
             )
-    gate = check_gate(run)
+    verdict = {**check_gate(run), **(gate or {})}
     arrays = release_arrays(run)
     created = datetime.now(UTC)
     digest = hashlib.sha256(arrays[DECODER_ARRAY].tobytes() + arrays["trie.leaf_to_row"].tobytes()).hexdigest()
@@ -61,7 +63,7 @@ def publish(
         model=load_settings(run),
         arrays=store.write_arrays(arrays),
         metrics={name: float(value) for name, value in run.read_json("metrics.json").items()},
-        gate=gate,
+        gate=verdict,
         graph_rqvae_config=run.read_json("graph_rqvae.json"),
         blobs=store.blobs,
     )
@@ -93,31 +95,13 @@ def release_arrays(run: RunFolder) -> dict[str, npt.NDArray[Any]]:
 
 
 def check_gate(run: RunFolder) -> dict[str, Any]:
-    """What must hold before anything is written; the verdict goes into the manifest.
-
-    Rec-IDs are unique and legal (the trie cannot be built otherwise), the decoder opens and answers, ONNX equals torch
-    (measured when it was exported), and the evaluation met no illegal, repeated or seen item.
+    """What must hold before anything is written; the facts go into the manifest. See `offline.retraining.gate`.
 
     Raises:
+        BadInputError: a file of the run is missing or damaged, or its Rec-IDs are not unique and legal.
         GateRefusedError: naming every reason.
     """
-    decoder = open_run_decoder(run)
-    beam_width = decoder.settings.beam_widths[0]
-    try:
-        answer = decoder.decode([np.zeros(0, np.int64)], [ItemFilter()], beam_width=beam_width)
-    except Exception as error:  # a runtime may raise anything on a graph that it cannot run
-        raise GateRefusedError(
-            f"the gate refused {run.folder}: its decoder does not run ({error}). The served release stays; "
-            f"export it again: python -m offline export --data DIR --run {run.folder}"
-        ) from error
-    metrics, parity = run.read_json("metrics.json"), run.read_json("parity.json")
-    num_expected = min(beam_width, decoder.num_items)
-    reasons = [f"{name} = {metrics[name]:g}, must be 0" for name in ("illegal", "duplicates", "seen") if metrics[name]]
-    if answer.alive.sum() != num_expected or not np.isfinite(answer.score[answer.alive]).all():
-        reasons.append(f"an empty history must get {num_expected} items with finite scores")
-    num_described = len(run.load_arrays("item_table")["items.train_count"])
-    if num_described != decoder.num_items:
-        reasons.append(f"the item table describes {num_described} items, the trie holds {decoder.num_items}")
+    reasons, facts = promises_of(run)
     if reasons:
-        raise GateRefusedError(f"the gate refused {run.folder}: {'; '.join(reasons)}. The served release stays")
-    return {"passed": True, "items": decoder.num_items, **parity}
+        raise GateRefusedError(f"the gate refused {run.folder}: {in_words(reasons)}. The served release stays")
+    return {"passed": True, **facts}

@@ -16,6 +16,7 @@ from service.serving.recommender import Recommender
 from service.settings import Settings
 from service.task_end import end_task
 from service.telemetry.metrics import Metrics
+from service.users.event_streams import StreamSizes
 from service.users.events import Events
 from service.users.histories import Histories
 from service.users.history_edits import HistoryEdits
@@ -43,7 +44,6 @@ class Runtime:
         )
         self.writes = RedisWrites(self._connection)
         limits, duplicates = settings.history_limits, settings.history_duplicates
-        self.edits = HistoryEdits(self._connection, self.histories, self.writes, limits=limits, duplicates=duplicates)
         self.events = Events(
             self._connection,
             self.writes,
@@ -53,6 +53,11 @@ class Runtime:
             partitions=settings.event_stream_partitions,
             max_length=settings.event_stream_max_length,
         )
+        streams = self.events.streams
+        self.edits = HistoryEdits(
+            self._connection, self.histories, self.writes, streams, limits=limits, duplicates=duplicates
+        )
+        self.stream_sizes = StreamSizes(self._connection, streams)
         self.recommender = Recommender(
             self.histories,
             self._inference,
@@ -66,6 +71,7 @@ class Runtime:
     async def __aenter__(self) -> Self:
         return_large_blocks()
         look_for_cycles_less_often()
+        self.stream_sizes.use_loop(asyncio.get_running_loop())
         self._watching = asyncio.create_task(self.watch.run(), name="release-watch")
         return self
 

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from service.constraints import DEFAULT_TABLE_BYTES
 from service.contract.blob_location import REDIS, normal_location
+from service.contract.event_stream import MOST_PARTITIONS
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, MOST_TTL_SECONDS, Duplicates, HistoryLimits
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME
@@ -119,7 +120,10 @@ class Settings(EdgeSettings):
         default=86_400, ge=1, le=MOST_TTL_SECONDS, description="how long a repeated event is known by its event_id"
     )
     event_stream_partitions: int = Field(
-        default=4, ge=1, le=1024, description="streams that events are spread over by user; alike in every process"
+        default=4,
+        ge=1,
+        le=MOST_PARTITIONS,
+        description="streams that events are spread over by user; alike in every process",
     )
     event_stream_max_length: int = Field(
         default=250_000, ge=1, description="events that each stream keeps, about; the oldest leave first"

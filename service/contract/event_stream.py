@@ -1,11 +1,14 @@
-"""An event as the streams hold it, for whoever reads them (`RedisKeys.events`).
+"""What stands in the event streams, for whoever reads them (`RedisKeys.events`): events, and who is to be forgotten.
 
-At least once: an event may stand in its stream twice, with the same event id (`service.users.events`). All events of a
+At least once: an event may stand in its stream twice, with the same event id (`service.users.events`). All entries of a
 user stand in one stream as long as the number of partitions stays.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
+
+MOST_PARTITIONS = 1024
+"""Streams of a namespace: a reader finds them all by asking for so many keys."""
 
 
 class StoredEvent(NamedTuple):
@@ -51,3 +54,39 @@ class StoredEvent(NamedTuple):
 
 
 _FIELDS = ("user", "item", "time", "event", "weight", "id")
+_KIND, _FORGET = "kind", "forget"
+
+
+class Forgotten(NamedTuple):
+    """A tombstone: whatever stands before it of this user, in the streams and in what was read from them, is to go.
+
+    It has no item, so a reader that knows events alone skips it.
+
+    Attributes:
+        user_id: who.
+        time_ms: when it was asked for, milliseconds since 1970 UTC.
+    """
+
+    user_id: str
+    time_ms: int
+
+    def fields(self) -> dict[str, str]:
+        """What XADD writes; `read_entry` is the inverse."""
+        return {"user": self.user_id, "time": str(self.time_ms), _KIND: _FORGET}
+
+
+def read_entry(fields: Mapping[bytes, bytes]) -> StoredEvent | Forgotten:
+    """Read an entry as Redis gives it, whatever kind it is.
+
+    Raises:
+        ValueError: a field is missing or cannot be read, or the kind is not known; the message names it.
+    """
+    kind = fields.get(_KIND.encode(), b"").decode(errors="replace")
+    if not kind:
+        return StoredEvent.from_fields(fields)
+    if kind != _FORGET:
+        raise ValueError(f"an entry of kind {kind!r}, which this version does not know; skip it")
+    try:
+        return Forgotten(fields[b"user"].decode(), int(fields[b"time"]))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"a tombstone whose user or time cannot be read ({error}); skip it") from error

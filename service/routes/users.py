@@ -50,8 +50,9 @@ async def replace_history(user_id: UserId, body: HistoryRequest, runtime: Runtim
 async def forget_history(user_id: UserId, runtime: RuntimeDep) -> None:
     """Forget a user: history and seen items. A user that is not known is no error.
 
-    What remains: the events in the streams until newer ones push them out (MMGREC_EVENT_STREAM_MAX_LENGTH), the ids of
-    events until they end (MMGREC_EVENT_ID_TTL_SECONDS), and what other replicas remember in case Redis goes away.
+    What remains: the user's past events until the next `retrain`, which removes them from its archive and trains
+    without them, the ids of events until they end (MMGREC_EVENT_ID_TTL_SECONDS), and what other replicas remember in
+    case Redis goes away.
     """
     await runtime.edits.forget(user_id)
 

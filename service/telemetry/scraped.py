@@ -78,6 +78,21 @@ class RuntimeCollector(Collector):
         ):
             told.add_metric([result], count)
         yield told
+        yield from self._streams()
+
+    def _streams(self) -> Iterator[Metric]:
+        """Absent while Redis cannot be read."""
+        told = "Entries of an event stream; beyond the limit the oldest leave, archived or not."
+        lengths = GaugeMetricFamily(PREFIX + "event_stream_length", told, labels=["partition"])
+        told = "How long the oldest event that is not archived yet has waited."
+        ages = GaugeMetricFamily(PREFIX + "event_stream_age_seconds", told, labels=["partition"])
+        for partition, size in enumerate(self._runtime.stream_sizes.known()):
+            lengths.add_metric([str(partition)], size.length)
+            ages.add_metric([str(partition)], size.age_seconds)
+        yield lengths
+        yield ages
+        limit = self._runtime.events.streams.max_length
+        yield _gauge("event_stream_max_length", "The limit of each stream, about.", limit)
 
     def _arms(self) -> Iterator[Metric]:
         told = "1 while it is so; absent while all is well."

@@ -19,14 +19,14 @@ all the same, unless repeats are kept. A repetition that comes without a timesta
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from redis.asyncio.client import Pipeline
 
 from service.contract.event_stream import StoredEvent
 from service.contract.history_scripts import APPLY_EVENT, Duplicates, HistoryLimits, event_arguments
-from service.contract.redis_keys import event_partition
 from service.redis_connection import RedisConnection
+from service.users.event_streams import EventStreams
 from service.users.redis_writes import RedisWrites, Script
 
 CHUNK = 100
@@ -52,6 +52,7 @@ class Events:
 
     Attributes:
         accepted, duplicates, not_applied: as in `Recorded`, of all calls together.
+        streams: what events are written to.
     """
 
     def __init__(
@@ -71,8 +72,7 @@ class Events:
         self._limits = limits
         self._mode = duplicates
         self._event_id_ttl_seconds = event_id_ttl_seconds
-        self._partitions = partitions
-        self._max_length = max_length
+        self.streams = EventStreams(connection.keys, partitions=partitions, max_length=max_length)
         self._apply = Script(APPLY_EVENT)
 
     async def record(self, events: Sequence[StoredEvent]) -> Recorded:
@@ -114,9 +114,7 @@ class Events:
     async def _append(self, events: Sequence[StoredEvent]) -> None:
         def fill(pipeline: Pipeline) -> None:
             for event in events:
-                stream = self._keys.events(event_partition(event.user_id, self._partitions))
-                fields: dict[Any, Any] = event.fields()  # redis-py's type for them is invariant
-                pipeline.xadd(stream, fields, maxlen=self._max_length, approximate=True)
+                self.streams.add(pipeline, event)
 
         await self._writes.send(fill)
 

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
+from redis.asyncio.client import Pipeline
+
+from service.contract.event_stream import Forgotten
 from service.contract.history_scripts import REPLACE, Duplicates, HistoryLimits, replace_arguments
 from service.redis_connection import RedisConnection, RedisUnavailableError
+from service.users.event_streams import EventStreams
 from service.users.events import now_ms
 from service.users.histories import Histories
 from service.users.redis_writes import RedisWrites, Script
@@ -18,11 +22,13 @@ class HistoryEdits:
         connection: RedisConnection,
         histories: Histories,
         writes: RedisWrites,
+        streams: EventStreams,
         *,
         limits: HistoryLimits,
         duplicates: Duplicates,
     ) -> None:
         self._keys = connection.keys
+        self._streams = streams
         self._histories = histories
         self._writes = writes
         self._limits = limits
@@ -61,15 +67,21 @@ class HistoryEdits:
         return await self._stored_now(user_id)
 
     async def forget(self, user_id: str) -> None:
-        """Delete history and seen items, here and in the cache.
+        """Delete history and seen items, here and in the cache, and leave a tombstone in the user's event stream.
 
-        Two things stay, with the user's id in them: the ids of past events, which keep repetitions of those from being
-        stored again until they expire by themselves, and the events in the stream, which training reads.
+        With it the next `retrain` removes the user's earlier events from the archive and from what is trained on. Until
+        then they stay, and so do the ids of past events, which keep repetitions of those from being stored again until
+        they expire by themselves.
 
         Raises:
-            RedisUnavailableError: Redis does not take it.
+            RedisUnavailableError: Redis does not take it. Forgetting again does no harm.
         """
-        await self._writes.send(lambda pipeline: pipeline.delete(self._keys.history(user_id), self._keys.seen(user_id)))
+
+        def fill(pipeline: Pipeline) -> None:
+            self._streams.add(pipeline, Forgotten(user_id, now_ms()))
+            pipeline.delete(self._keys.history(user_id), self._keys.seen(user_id))
+
+        await self._writes.send(fill)
         await self._stored_now(user_id)
 
     async def _stored_now(self, user_id: str) -> UserItems:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.contract.event_stream import StoredEvent
+from service.contract.event_stream import Forgotten, StoredEvent, read_entry
 from service.contract.redis_keys import event_partition
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -21,7 +21,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 )
 def test_what_is_written_is_what_is_read(event: StoredEvent) -> None:
     as_redis_gives_it = {name.encode(): value.encode() for name, value in event.fields().items()}
-    assert StoredEvent.from_fields(as_redis_gives_it) == event
+    assert StoredEvent.from_fields(as_redis_gives_it) == read_entry(as_redis_gives_it) == event
 
 
 def test_the_fields_by_eye() -> None:
@@ -41,6 +41,28 @@ def test_the_fields_by_eye() -> None:
 def test_an_entry_that_is_no_event_is_named(fields: dict[bytes, bytes], named: str) -> None:
     with pytest.raises(ValueError, match="skip it") as caught:
         StoredEvent.from_fields(fields)
+    assert named in str(caught.value)
+
+
+@given(st.builds(Forgotten, user_id=text, time_ms=st.integers(0, 2**53)))
+def test_a_tombstone_is_read_as_one_and_skipped_by_who_knows_events_alone(tombstone: Forgotten) -> None:
+    as_redis_gives_it = {name.encode(): value.encode() for name, value in tombstone.fields().items()}
+    assert read_entry(as_redis_gives_it) == tombstone
+    with pytest.raises(ValueError, match="without item; skip it"):
+        StoredEvent.from_fields(as_redis_gives_it)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({b"user": b"u", b"kind": b"merge"}, "kind 'merge'"),
+        ({b"kind": b"forget", b"time": b"1"}, "'user'"),
+        ({b"kind": b"forget", b"user": b"u", b"time": b"soon"}, "'soon'"),
+    ],
+)
+def test_an_entry_of_another_kind_is_named(fields: dict[bytes, bytes], named: str) -> None:
+    with pytest.raises(ValueError, match="skip it") as caught:
+        read_entry(fields)
     assert named in str(caught.value)
 
 

@@ -1,5 +1,6 @@
 """What `GET /metrics` tells, over real HTTP and read by Prometheus' own parser."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import redis
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.contract.manifest import ITEM_VECTORS_ARRAY
+from service.contract.redis_keys import RedisKeys
+from service.contract.release_store import ReleaseStore
 from service.request_context import AnswerFacts, Stage
 from service.settings import Settings
 from service.telemetry.metrics import MOST_RELEASES, SECONDS, Metrics
@@ -99,6 +103,38 @@ def test_a_batch_is_answers_and_one_request(own_service: httpx.Client) -> None:
     assert value(samples, "requests_total", route="/recommend/batch", status="200") == 1
     assert value(samples, "answers_total", release="v1", source="model") == 2
     assert value(samples, "stage_duration_seconds_count", stage="resolve") == 3
+
+
+def test_event_streams_are_told_by_partition(
+    own_service: httpx.Client, client_of_redis: redis.Redis, keys: RedisKeys
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for age_ms in (90_000, 60_000, 30_000):
+        client_of_redis.xadd(keys.events(1), {"user": "anna"}, id=f"{now_ms - age_ms}-0")
+    client_of_redis.xadd(keys.events(2), {"user": "anna"}, id=f"{now_ms - 90_000}-0")
+    samples = scrape(own_service)
+    lengths = [value(samples, "event_stream_length", partition=str(partition)) for partition in range(4)]
+    ages = [value(samples, "event_stream_age_seconds", partition=str(partition)) or 0.0 for partition in range(4)]
+    assert lengths == [0, 3, 1, 0]
+    assert ages == pytest.approx([0, 60, 0, 0], abs=15)  # the first entry may be the last one that was archived
+    assert value(samples, "event_stream_max_length") == 250_000
+    client_of_redis.delete(keys.events(1))
+    assert value(scrape(own_service), "event_stream_length", partition="1") == 3  # not asked again at once
+
+
+def test_event_streams_are_absent_while_redis_is_away(
+    own_redis: Any, keys: RedisKeys, running: Running, wait_for: WaitFor, fake_decoder: Any, publish_to: Any
+) -> None:
+    own_redis.start()
+    with redis.Redis.from_url(own_redis.url) as client:
+        publish_to(ReleaseStore(client, keys), "v1")
+    settings = Settings(redis_url=own_redis.url, namespace=keys.namespace, release_poll_seconds=0.05)
+    with running(create_app(settings, decoder_factory=fake_decoder)) as client:
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+        own_redis.kill()
+        samples = scrape(client)
+    assert value(samples, "event_stream_length", partition="0") is None
+    assert value(samples, "event_stream_max_length") == 250_000
 
 
 def test_events_and_histories_are_counted_and_no_user_is_in_a_route(own_service: httpx.Client) -> None:

@@ -12,7 +12,8 @@ import redis
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.contract.redis_keys import HISTORY_CAP, RedisKeys
+from service.contract.event_stream import Forgotten, StoredEvent, read_entry
+from service.contract.redis_keys import HISTORY_CAP, RedisKeys, event_partition
 from service.contract.release_store import ReleaseStore
 from service.settings import Settings
 
@@ -44,6 +45,19 @@ def test_put_get_recommend_delete(service: httpx.Client, client_of_redis: redis.
     assert client_of_redis.exists(service_keys.history("anna"), service_keys.seen("anna")) == 0
     assert service.post("/recommend", json={"user_id": "anna", "n": 1}).json()["fallback_reason"] == "unknown_user"
     assert service.delete(url("anna")).status_code == 204
+
+
+def test_who_is_forgotten_leaves_a_tombstone_behind_the_events(
+    service: httpx.Client, client_of_redis: redis.Redis, service_keys: RedisKeys
+) -> None:
+    service.post("/events", json={"events": [{"user_id": "fred", "item_id": "item-00"}]})
+    assert service.delete(url("fred")).status_code == 204
+    partitions = Settings.model_fields["event_stream_partitions"].default
+    entries: list[Any] = client_of_redis.xrange(service_keys.events(event_partition("fred", partitions)))
+    found = [read_entry(fields) for _, fields in entries]
+    event, tombstone = [entry for entry in found if entry.user_id == "fred"]
+    assert (type(event), type(tombstone)) == (StoredEvent, Forgotten)
+    assert 0 <= tombstone.time_ms - event.time_ms < 60_000
 
 
 def test_put_replaces_history_and_seen(service: httpx.Client) -> None:

@@ -1,0 +1,57 @@
+"""The steps of `retrain` about the release: the report, and publishing, once."""
+
+import importlib
+import importlib.util
+
+from offline import progress
+from offline.publish import publish
+from offline.redis_connection import job_lock
+from offline.retraining.context import Context
+from offline.retraining.run_record import Result
+from service.contract.arms import CANARY_ARM
+
+
+def write_report(context: Context) -> Result:
+    """A report that cannot be made keeps nobody from publishing. Branch `report` brings the module."""
+    if importlib.util.find_spec("offline.reporting") is None:
+        return {}
+    try:
+        importlib.import_module("offline.reporting").write_report(context.run)
+    except Exception as error:  # noqa: BLE001 - whatever a plot may raise
+        progress.say(f"warning: no report ({error})")
+        return {"failed": str(error)}
+    return {}
+
+
+def publish_candidate(context: Context, gate: Result) -> Result:
+    """Publish the run to its arm; gives the `version`.
+
+    Raises:
+        LockedError: another job publishes, or the lock was lost.
+        ReleaseMissingError: there is no main release for a canary to stand beside.
+    """
+    arm, share = context.options.arm, context.options.canary
+    if arm == CANARY_ARM:
+        context.store.arms.main()  # before the work
+    with job_lock(context.client, context.keys, "publish") as publishing:
+
+        def before_flip() -> None:
+            publishing.require()
+            context.require_lock()
+
+        version = publish(context.run, context.store, arm=arm, share=share or 1.0, before_flip=before_flip, gate=gate)
+    return {"version": version}
+
+
+def published_already(context: Context) -> str | None:
+    """The version of this run; also where the job was killed between the pointer and its record."""
+    if context.record.version is not None:
+        return context.record.version
+    pointer = context.store.arms.all().get(context.options.arm)
+    if pointer is None:
+        return None
+    try:
+        manifest = context.store.read_manifest(pointer.version)
+    except (ValueError, LookupError):
+        return None
+    return pointer.version if manifest.gate.get("run") == context.record.name else None
