@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from offline import progress, release_jobs
+from offline import progress, release_jobs, report_job
 from offline.errors import BadInputError
 from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
@@ -134,6 +134,8 @@ def export(
     require_same_dataset(folder, data)
     progress.result(export_run(dataset, folder, precision))
 
+
+cli.command()(report_job.report)
 
 for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
     cli.command()(job)

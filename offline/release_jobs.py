@@ -50,7 +50,7 @@ def publish(
     folder = RunFolder(run)
     folder.require("metrics")
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with _store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
+    with opened_store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
         if arm == CANARY_ARM:
             store.arms.main()  # before the work: a canary needs a main release beside it
         progress.result({"version": publish_run(folder, store, arm=arm, share=share or 0.0, before_flip=lease.require)})
@@ -61,7 +61,7 @@ def releases(
 ) -> None:
     """List the releases of a namespace, newest last, and which arms serve which share of the users. Prints JSON."""
     keys = namespace_keys(namespace)
-    with _store(connect(redis_url, home), keys, blobs_url) as store:
+    with opened_store(connect(redis_url, home), keys, blobs_url) as store:
         pointers = store.arms.all()
         main = pointers.get(MAIN_ARM)
         listed = [
@@ -132,12 +132,14 @@ def _changing_pointers(
     redis_url: str | None, home: Path, namespace: str, blobs_url: str
 ) -> Iterator[tuple[ReleaseStore, Lease]]:
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with _store(client, keys, blobs_url) as store, job_lock(client, keys, "publish") as lease:
+    with opened_store(client, keys, blobs_url) as store, job_lock(client, keys, "publish") as lease:
         yield store, lease
 
 
 @contextmanager
-def _store(client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | None = None) -> Iterator[ReleaseStore]:
+def opened_store(
+    client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | None = None
+) -> Iterator[ReleaseStore]:
     """The releases of a namespace; what they refuse inside becomes an error of the job.
 
     Raises:
