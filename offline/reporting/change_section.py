@@ -96,8 +96,8 @@ def _kept_codes(facts: Facts, served: Served, both: list[tuple[int, int]]) -> li
 def _listed(count: int, names: list[str]) -> str:
     if not count:
         return "none"
-    more = f", and {count - len(names)} more" if count > len(names) else ""
-    return f"{count}: {', '.join(names)}{more}"
+    more = f" · and {count - len(names)} more" if count > len(names) else ""
+    return f"{count}: {' · '.join(names)}{more}"
 
 
 def _figure(value: float | None) -> str:

@@ -108,11 +108,11 @@ def bar_chart(
 def ranked_bars(title: str, named: Sequence[tuple[str, float]], *, own: str, axis_label: str) -> Html:
     """One horizontal bar for each name, longest first, with its value; the bar called `own` stands out."""
     ordered = sorted(named, key=lambda pair: -pair[1])
-    left, right, row = 112.0, 46.0, 21.0
-    axis = linear_axis([value for _, value in ordered])
+    left, right, row = 112.0, 56.0, 21.0
+    longest = max((value for _, value in ordered), default=0.0) or 1.0
     drawn = []
     for at, (name, value) in enumerate(ordered):
-        middle, length = TOP + (at + 0.5) * row, axis.place(value) * (WIDTH - left - right)
+        middle, length = TOP + (at + 0.5) * row, value / longest * (WIDTH - left - right)
         class_ = "own" if name == own else ""
         drawn += [
             tag("text", name, x=left - 8, y=middle + 4, text_anchor="end", class_=f"label {class_}".strip()),
@@ -139,13 +139,14 @@ def linear_axis(values: Sequence[float], *, from_zero: bool = True) -> Axis:
     if high <= low:
         high = low + (abs(low) or 1.0)
     step = _round_step((high - low) / 4)
-    ticks = [number * step for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-    return Axis(low, max(high, ticks[-1]), ticks)
+    first, last = math.ceil(low / step - 1e-9), math.ceil(high / step - 1e-9)
+    return Axis(low, last * step, [number * step for number in range(first, last + 1)])
 
 
 def log_axis(values: Sequence[float]) -> Axis:
     """A logarithmic axis from the power of ten below the values to that above."""
-    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    first = math.floor(math.log10(min(values)))
+    last = max(first + 1, math.ceil(math.log10(max(values))))
     return Axis(10.0**first, 10.0**last, [10.0**power for power in range(first, last + 1)], log=True)
 
 

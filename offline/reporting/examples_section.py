@@ -29,7 +29,7 @@ def examples(facts: Facts) -> Section:
         "not know. Below each item: the items of the history that share most of its first codes."
     )
     shown = (_example(facts, kept, user, number) for number, user in enumerate(users, 1))
-    return Section("examples", title, join(lead(text), tag("div", *shown, class_="grid")))
+    return Section("examples", title, join(lead(text), tag("div", *shown, class_="grid roomy")))
 
 
 def _chosen(kept: Recommended) -> list[int]:
@@ -46,7 +46,7 @@ def _chosen(kept: Recommended) -> list[int]:
 def _example(facts: Facts, kept: Recommended, user: int, number: int) -> Html:
     history = kept.histories[user][::-1]
     named = [facts.name_of(int(row)) for row in history[:HISTORY]]
-    more = f", and {len(history) - HISTORY} more" if len(history) > HISTORY else ""
+    more = f" · and {len(history) - HISTORY} more" if len(history) > HISTORY else ""
     answered = [
         _answered(facts, int(row), history, found=bool(found))
         for row, found in zip(kept.items[user][:ITEMS], kept.found[user][:ITEMS], strict=True)
@@ -55,7 +55,7 @@ def _example(facts: Facts, kept: Recommended, user: int, number: int) -> Html:
     return tag(
         "div",
         tag("h3", f"A user with {len(history)} items"),
-        tag("p", ", ".join(named), more, class_="history"),
+        tag("p", " · ".join(named), more, class_="history"),
         tag("ol", *answered, class_="answer"),
         class_="example",
         id=f"example-{number}",

@@ -21,6 +21,19 @@ GATE_FILE, SUMMARY_FILE = "gate.json", "summary.json"
 """What `retrain` leaves: the verdict (`passed`, `reasons`), and what came of it (`version`)."""
 
 
+COUNTS = ("users", "items", "train", "valid", "test", "has_time", "items_with_title", "items_with_categories")
+COUNTS += ("items_without_interactions",)
+"""What `origin.json` counts in the data."""
+
+
+class StageRecord(NamedTuple):
+    """What is noted of a finished stage; `peak_bytes` is None and `finished` (UTC) empty where it is not known."""
+
+    seconds: float
+    peak_bytes: float | None
+    finished: str
+
+
 class Curve(NamedTuple):
     """A loss over the steps of a training."""
 
@@ -35,7 +48,7 @@ class Facts:
     Attributes:
         description: recipe, seed, dataset and its fingerprint.
         metrics: of the test split.
-        stages: seconds and more of each finished stage.
+        stages: the finished stages in their order.
         rec_ids: int32 [N, L + 1], in the order of the item table.
         rec_id_description: sizes of the levels and the report that was made of them.
         table: the items.
@@ -49,7 +62,7 @@ class Facts:
     run: RunFolder
     description: Mapping[str, Any]
     metrics: Mapping[str, float]
-    stages: Mapping[str, Mapping[str, Any]]
+    stages: Mapping[str, StageRecord]
     rec_ids: Int32Array
     rec_id_description: Mapping[str, Any]
     table: ItemTable
@@ -98,16 +111,48 @@ def read_facts(run: RunFolder) -> Facts:
         run=run,
         description=_with_keys(run, "run.json", ("recipe", "dataset", "dataset_sha256")),
         metrics=_numbers(run, "metrics.json"),
-        stages=run.stage_records(),
+        stages=_stages(run),
         rec_ids=rec_ids,
         rec_id_description=description,
         table=table,
-        origin=_optional(run, ORIGIN_FILE) or {},
+        origin=_origin(run),
         losses={stage: curves for stage in STAGES if (curves := _curves(run, f"losses.{stage}.json"))},
         recommended=load_recommended(run, len(table)),
         gate=_optional(run, GATE_FILE),
         version=str(summary["version"]) if summary.get("version") else None,
     )
+
+
+def _stages(run: RunFolder) -> dict[str, StageRecord]:
+    """JSON keeps keys sorted; these are the stages as they run, whatever is unknown behind them."""
+    records = run.stage_records()
+    ordered = {name: records[name] for name in STAGES if name in records} | records
+    try:
+        return {
+            name: StageRecord(
+                seconds=record["seconds"],
+                peak_bytes=None if record.get("peak_bytes") is None else float(record["peak_bytes"]),
+                finished=str(record.get("finished", ""))[:19].replace("T", " "),
+            )
+            for name, record in ordered.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise _damaged(run, "stages.json", error) from error
+
+
+def _origin(run: RunFolder) -> dict[str, Any]:
+    """What `offline.origin` wrote, with everything that is read of it; or nothing."""
+    found = _optional(run, ORIGIN_FILE)
+    if found is None:
+        return {}
+    data, versions = found.get("data"), found.get("versions")
+    if not isinstance(data, dict) or not isinstance(data.get("features"), dict):
+        raise _damaged(run, ORIGIN_FILE, "it lacks the counts of the data")
+    if missing := [name for name in COUNTS if not isinstance(data.get(name), int)]:
+        raise _damaged(run, ORIGIN_FILE, f"its data lacks {', '.join(missing)}")
+    if not isinstance(versions, list) or not all(isinstance(each, dict) for each in versions):
+        raise _damaged(run, ORIGIN_FILE, "it lacks the versions")
+    return found
 
 
 def _item_table(run: RunFolder) -> ItemTable:

@@ -22,7 +22,7 @@ def head(facts: Facts, latencies: Latencies, served: Served | None) -> Html:
 
 def _chips(facts: Facts, served: Served | None) -> Html:
     recipe = facts.description["recipe"]
-    finished = str(facts.stages["metrics"].get("finished", ""))[:16].replace("T", " ")
+    finished = facts.stages["metrics"].finished[:16]
     plain = [f"recipe {recipe.get('name')}", f"seed {recipe.get('seed')}", finished and f"finished {finished} UTC"]
     if served is not None:
         plain.append(f"compared with {served.version}")
@@ -57,7 +57,7 @@ def _tiles(facts: Facts, latencies: Latencies) -> list[tuple[str, str]]:
         tiles.append((percentage(float(unique)), "of the items with codes of their own"))
     single = latencies.measured[0]
     tiles.append((f"{single.p50:.1f} ms", f"to decode a request, p99 {single.p99:.1f} ms"))
-    training = sum(record["seconds"] for name, record in facts.stages.items() if name != "metrics")
+    training = sum(record.seconds for name, record in facts.stages.items() if name != "metrics")
     tiles.append((seconds_text(training), "of training"))
     return tiles
 

@@ -10,7 +10,7 @@ from offline.reporting.page import NOT_KNOWN, Cell, Section, absent, caption, fi
 
 CUTOFFS = (5, 10, 20)
 COLUMNS = tuple(f"{metric}@{cutoff}" for metric in ("recall", "ndcg") for cutoff in CUTOFFS)
-SERVED = "MMGRec, as served"
+SERVED = "MMGRec"
 OWN_PARTS = {"generator alone": "generator_", "dense search": "dense_"}
 POPULARITY = "popularity"
 
@@ -74,10 +74,9 @@ def _table(lists: Lists) -> Html:
 
 def _remarks(facts: Facts, baselines: Baselines | None) -> Html:
     if baselines is None:
-        how = (
-            f"python -m offline baselines --data DIR --json FILE, then report --run {facts.run.folder} --baselines FILE"
-        )
-        return absent("Item-kNN, EASE and other peers stand here when they are given: ", tag("code", how))
+        make = "python -m offline baselines --data DIR --json FILE"
+        give = f"python -m offline report --run {facts.run.folder} --baselines FILE"
+        return absent("Item-kNN, EASE and other peers stand here after: ", tag("code", make), tag("code", give))
     notes = [f"{name} was skipped: {reason}. " for name, reason in baselines.skipped.items()]
     if baselines.dataset != facts.description["dataset"]:
         notes.append(f"The baselines were measured on a dataset called {baselines.dataset}. ")

@@ -52,7 +52,8 @@ def tree(facts: Facts) -> Section:
     """The first two levels of the tree, and its largest branches with their items."""
     colouring = colouring_of(facts)
     branches = branches_of(facts, colouring)
-    names, looks = zip(*colouring.legend, strict=True)
+    drawn = {branch.look for branch in branches}
+    names, looks = zip(*(entry for entry in colouring.legend if entry[1] in drawn), strict=True)
     drawing = figure(
         "First level inside, second level outside",
         sunburst("The Rec-ID tree", branches, facts.num_items),
@@ -62,7 +63,7 @@ def tree(facts: Facts) -> Section:
     largest = sorted((each for each in branches if each.ring == 0), key=lambda each: -len(each.rows))[:MOST_BRANCHES]
     rows = list[Row]()
     for branch in largest:
-        titles = ", ".join(facts.name_of(row) for row in facts.most_interacted(branch.rows, 3))
+        titles = " · ".join(facts.name_of(row) for row in facts.most_interacted(branch.rows, 3))
         rows.append([str(int(facts.codes[branch.rows[0], 0])), str(len(branch.rows)), Cell(titles, "text")])
     head = ("code", "items", Cell("most interacted", "text"))
     listed = tag("div", tag("h3", "Largest branches of the first level"), table(head, rows))

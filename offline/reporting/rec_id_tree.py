@@ -89,7 +89,7 @@ def _second_level(facts: Facts, colouring: Colouring, rows: IntArray, above: str
 
 
 def _branch(ring: int, start: float, stop: float, name: str, rows: IntArray, look: Look, facts: Facts) -> Branch:
-    titles = "; ".join(facts.name_of(row) for row in facts.most_interacted(rows, NAMED))
+    titles = " · ".join(facts.name_of(row) for row in facts.most_interacted(rows, NAMED))
     text = f"{name}: {len(rows)} {'item' if len(rows) == 1 else 'items'}, {look.text}\n{titles}"
     return Branch(ring, start, stop, look.look, look.opacity, text, rows)
 

@@ -35,10 +35,9 @@ def stages(facts: Facts) -> Section:
     """Seconds and peak memory of every stage."""
     rows = []
     for name, record in facts.stages.items():
-        peak = record.get("peak_bytes")
-        memory = NOT_KNOWN if peak is None else bytes_text(float(peak))
-        rows.append([name, seconds_text(record["seconds"]), memory, str(record.get("finished", NOT_KNOWN))[:19]])
-    total = sum(record["seconds"] for record in facts.stages.values())
+        memory = NOT_KNOWN if record.peak_bytes is None else bytes_text(record.peak_bytes)
+        rows.append([name, seconds_text(record.seconds), memory, record.finished or NOT_KNOWN])
+    total = sum(record.seconds for record in facts.stages.values())
     rows.append(["together", seconds_text(total), "", ""])
     text = "Memory: the largest resident set of the process during the stage, dataset and libraries included."
     head = ("stage", "time", "peak memory", "finished, UTC")

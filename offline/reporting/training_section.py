@@ -11,7 +11,7 @@ STAGE_NAMES = {"graph": "Graph encoder", "rec_ids": "Quantizer", "generator": "G
 def losses(facts: Facts) -> Section:
     """A chart for each stage."""
     if not facts.losses:
-        text = "The run kept no losses; runs of this version do."
+        text = "The run kept no losses: it was trained by an earlier version."
         return Section("losses", "Losses", absent(text))
     charts = []
     for stage, curves in facts.losses.items():
