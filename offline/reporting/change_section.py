@@ -23,18 +23,33 @@ NAMED = 8
 
 def changes(facts: Facts, served: Served | None) -> Section:
     """Metrics side by side, items that came and went, items that kept their codes."""
-    title = "Since the served release"
+    parts = [_as_the_gate_saw_it(facts)]
     if served is None:
         how = f"python -m offline report --run {facts.run.folder} --served active"
-        return Section("changes", title, absent("The run was not compared with a release: ", tag("code", how)))
-    same = dict(served.metrics) == dict(facts.metrics)
-    text = (
-        f"Beside release {served.version}. A metric that is more than {percentage(served.tolerance)} below it is "
-        "highlighted; figures compare only as far as both were scored on the same held-out interactions."
-    )
-    own = tag("p", "This run is what that release serves.", class_="good-text") if same else None
-    body = join(lead(text), own, _metrics(facts, served), tag("h3", "Items and codes"), _items(facts, served))
-    return Section("changes", title, body)
+        parts.append(absent("Metrics, items and codes beside those of what is served: ", tag("code", how)))
+    else:
+        same = dict(served.metrics) == dict(facts.metrics)
+        text = (
+            f"Beside release {served.version}. A metric that is more than {percentage(served.tolerance)} below it is "
+            "highlighted; figures compare only as far as both were scored on the same held-out interactions."
+        )
+        own = tag("p", "This run is what that release serves.", class_="good-text") if same else None
+        parts += [lead(text), own, _metrics(facts, served), tag("h3", "Items and codes"), _items(facts, served)]
+    return Section("changes", "Since the served release", join(parts))
+
+
+def _as_the_gate_saw_it(facts: Facts) -> Html | None:
+    """Both on the same users, histories and targets, as `retrain` has measured it."""
+    if facts.gate is None or facts.gate.comparison is None:
+        return None
+    users, new, there, errors = facts.gate.comparison
+    rows: list[list[Content | Cell]] = []
+    for name in new.keys() & there.keys():
+        error = f"{errors[name]:.4f}" if name in errors else NOT_KNOWN
+        rows.append([name, _figure(there[name]), _figure(new[name]), f"{new[name] - there[name]:+.4f}", error])
+    text = f"As the gate compared them: {users} users, the same held-out interactions, items that both know."
+    head = ("metric", "served", "this run", "difference", "standard error")
+    return join(lead(text), table(head, sorted(rows, key=lambda row: str(row[0]), reverse=True)))
 
 
 def beyond_tolerance(facts: Facts, served: Served) -> list[str]:

@@ -13,6 +13,9 @@ from offline.reporting.markup import Html, tag
 WIDTH, HEIGHT = 360.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 10.0, 12.0, 40.0
 MAX_LABELS = 10
+LARGEST_SPAN = 50
+FAR_FROM_ZERO = 0.35
+"""A curve that stays above this share of its highest value is looked at closely, not from zero on."""
 
 
 class Line(NamedTuple):
@@ -46,7 +49,7 @@ class Axis(NamedTuple):
 
 
 def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Html:
-    """Curves over a common axis; where they span more than a factor of 50, the vertical one is logarithmic.
+    """Curves over common axes; the vertical one is logarithmic where they span more than a factor of 50.
 
     Args:
         title: what is seen, for those who do not see it.
@@ -54,9 +57,11 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str)
         x_label: with unit.
         y_label: with unit.
     """
-    x_axis = linear_axis([value for line in lines for value in line.x], from_zero=False)
+    x_axis = fitted_axis([value for line in lines for value in line.x])
     values = [value for line in lines for value in line.y]
-    y_axis = log_axis(values) if min(values) > 0 and max(values) > 50 * min(values) else linear_axis(values)
+    y_axis = linear_axis(values, from_zero=min(values) < FAR_FROM_ZERO * max(values))
+    if 0 < LARGEST_SPAN * min(values) < max(values):
+        y_axis = log_axis(values)
     curves = []
     for number, line in enumerate(lines):
         points = [(_x(x_axis.place(x)), _y(y_axis.place(y))) for x, y in zip(line.x, line.y, strict=True)]
@@ -134,13 +139,19 @@ def legend(names: Sequence[str], *, swatches: Sequence[str] | None = None) -> Ht
 
 
 def linear_axis(values: Sequence[float], *, from_zero: bool = True) -> Axis:
-    """An axis that holds all values, with four to six round ticks."""
-    low, high = (min(0.0, *values) if from_zero else min(values)), max(values)
-    if high <= low:
-        high = low + (abs(low) or 1.0)
+    """An axis between round ticks, four to six of them, that holds all values."""
+    low, high = _span(min(0.0, *values) if from_zero else min(values), max(values))
     step = _round_step((high - low) / 4)
-    first, last = math.ceil(low / step - 1e-9), math.ceil(high / step - 1e-9)
-    return Axis(low, last * step, [number * step for number in range(first, last + 1)])
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return Axis(first * step, last * step, [number * step for number in range(first, last + 1)])
+
+
+def fitted_axis(values: Sequence[float]) -> Axis:
+    """An axis from the lowest value to the highest, with the round ticks between them."""
+    low, high = _span(min(values), max(values))
+    step = _round_step((high - low) / 4)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return Axis(low, high, [number * step for number in range(first, last + 1)])
 
 
 def log_axis(values: Sequence[float]) -> Axis:
@@ -161,6 +172,11 @@ def short(value: float) -> str:
 def percentage(value: float) -> str:
     """A share in percent, with three figures at most."""
     return f"{100 * value:.3g} %"
+
+
+def _span(low: float, high: float) -> tuple[float, float]:
+    """Both, apart from each other."""
+    return (low, high) if high > low else (low, low + (abs(low) or 1.0))
 
 
 def _round_step(rough: float) -> float:

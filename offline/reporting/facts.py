@@ -12,13 +12,12 @@ import numpy.typing as npt
 from offline.errors import BadInputError
 from offline.origin import ORIGIN_FILE
 from offline.recommended import Recommended, load_recommended
+from offline.reporting.gate_verdict import GateVerdict, read_verdict, read_version
 from offline.run_folder import RunFolder
 from service.contract.item_table import ItemTable
 from service.contract.rec_id import Int32Array
 
 STAGES = ("graph", "rec_ids", "generator", "decoder", "metrics")
-GATE_FILE, SUMMARY_FILE = "gate.json", "summary.json"
-"""What `retrain` leaves: the verdict (`passed`, `reasons`), and what came of it (`version`)."""
 
 
 COUNTS = ("users", "items", "train", "valid", "test", "has_time", "items_with_title", "items_with_categories")
@@ -69,7 +68,7 @@ class Facts:
     origin: Mapping[str, Any]
     losses: Mapping[str, Mapping[str, Curve]]
     recommended: Recommended | None
-    gate: Mapping[str, Any] | None
+    gate: GateVerdict | None
     version: str | None
 
     @property
@@ -106,7 +105,6 @@ def read_facts(run: RunFolder) -> Facts:
     run.require("metrics")
     table = _item_table(run)
     rec_ids, description = _rec_ids(run, len(table))
-    summary = _optional(run, SUMMARY_FILE) or {}
     return Facts(
         run=run,
         description=_with_keys(run, "run.json", ("recipe", "dataset", "dataset_sha256")),
@@ -118,8 +116,8 @@ def read_facts(run: RunFolder) -> Facts:
         origin=_origin(run),
         losses={stage: curves for stage in STAGES if (curves := _curves(run, f"losses.{stage}.json"))},
         recommended=load_recommended(run, len(table)),
-        gate=_optional(run, GATE_FILE),
-        version=str(summary["version"]) if summary.get("version") else None,
+        gate=read_verdict(run),
+        version=read_version(run),
     )
 
 

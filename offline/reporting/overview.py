@@ -30,17 +30,22 @@ def _chips(facts: Facts, served: Served | None) -> Html:
     if facts.version is not None:
         chips.append(tag("li", f"published as {facts.version}", class_="good"))
     if facts.gate is not None:
-        passed = bool(facts.gate.get("passed"))
-        chips.append(tag("li", "gate passed" if passed else "gate refused", class_="good" if passed else "bad"))
+        said = "gate passed" if facts.gate.passed else "gate overruled" if facts.gate.forced else "gate refused"
+        chips.append(tag("li", said, class_="good" if facts.gate.passed else "bad"))
     return tag("ul", *chips, class_="chips")
 
 
 def _refusal(facts: Facts) -> Html | None:
     """The reasons of a gate, those of one that was forced included."""
-    reasons = (facts.gate or {}).get("reasons") or []
-    if not isinstance(reasons, list) or not reasons:
+    if facts.gate is None or not facts.gate.reasons:
         return None
-    return tag("div", tag("h3", "What the gate found"), tag("ul", *(tag("li", str(reason)) for reason in reasons)))
+    reasons = facts.gate.reasons
+    return tag(
+        "div",
+        tag("h3", "What the gate found"),
+        tag("ul", *(tag("li", reason) for reason in reasons)),
+        class_="findings",
+    )
 
 
 def _tiles(facts: Facts, latencies: Latencies) -> list[tuple[str, str]]:

@@ -41,8 +41,8 @@ def _lead(facts: Facts) -> Html:
     cold = metrics.get("users_without_history", 0)
     more = f"; {cold:.0f} of them have no history and are served popular items" if cold else ""
     beam = metrics.get("beam_recall")
-    width = "" if beam is None else f" {beam:.4f} of the held-out items are anywhere in the beam."
-    return lead(f"{text}{more}. The figures of the served list come from the exported file that is published.{width}")
+    whole = "" if beam is None else f" Of the whole beam: recall {beam:.4f}."
+    return lead(f"{text}{more}. The figures of the served list come from the exported file that is published.{whole}")
 
 
 def _lists(facts: Facts, baselines: Baselines | None) -> dict[str, list[float | None]]:

@@ -15,6 +15,7 @@ from offline.reporting.charts import (
     Bars,
     Line,
     bar_chart,
+    fitted_axis,
     legend,
     line_chart,
     linear_axis,
@@ -49,9 +50,20 @@ def test_an_axis_from_zero_holds_all_values_between_round_ticks(values: list[flo
     assert all(0 <= axis.place(value) <= 1 for value in values)
 
 
-def test_an_axis_may_begin_at_the_lowest_value() -> None:
-    axis = linear_axis([100, 200], from_zero=False)
-    assert (axis.place(100), axis.ticks[0]) == (0, 100)
+def test_an_axis_may_begin_at_the_round_tick_below_the_lowest_value() -> None:
+    axis = linear_axis([110, 200], from_zero=False)
+    assert (axis.low, axis.high, axis.ticks[:2]) == (100, 200, [100, 125])
+
+
+def test_a_fitted_axis_ends_where_its_values_do() -> None:
+    axis = fitted_axis([3, 500])
+    assert (axis.place(3), axis.place(500)) == (0, 1)
+    assert axis.ticks == pytest.approx([200, 400])
+
+
+def test_losses_far_above_zero_are_looked_at_closely() -> None:
+    near = line_chart("t", [Line("loss", [0, 1], [6.1, 5.2])], x_label="x", y_label="y")
+    assert texts(near, "tick")[:6] == ["5", "5.25", "5.5", "5.75", "6", "6.25"]
 
 
 def test_a_logarithmic_axis_puts_tenths_at_equal_distances() -> None:

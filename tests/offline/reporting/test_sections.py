@@ -292,3 +292,42 @@ def test_the_head_says_the_verdict_of_the_gate(made: RunFolder, passed: bool, sa
     assert "recall@20 fell &lt;b&gt;" in html
     assert "published as 2026-abc" in html
     assert "compared with 20261101T000000-abc" in html
+
+
+def test_what_the_gate_of_retrain_found_is_told_in_words_and_figures(made: RunFolder) -> None:
+    """As `offline.retraining` writes it."""
+    reason = {"name": "recall@20", "value": 0.2, "limit": 0.3, "text": "recall@20 fell by a third", "final": False}
+    comparison = {
+        "users": 17,
+        "common_items": 5,
+        "new": {"recall@20": 0.2, "coverage@20": 0.5},
+        "served": {"recall@20": 0.3, "coverage@20": 0.4},
+        "difference": {"recall@20": -0.1},
+        "standard_error": {"recall@20": 0.0123},
+    }
+    verdict = {"passed": False, "forced": True, "reasons": [reason], "compared_with": "v", "comparison": comparison}
+    made.write_json("gate.json", verdict)
+    html = head_of(made)
+    assert "gate overruled" in html
+    assert "<li>recall@20 fell by a third</li>" in html
+    html = section(made, "changes")
+    assert "17 users" in html
+    rows = rows_of(html)
+    assert rows["recall@20"] == ["0.3000", "0.2000", "-0.1000", "0.0123"]
+    assert rows["coverage@20"] == ["0.4000", "0.5000", "+0.1000", "\u2013"]
+    assert "--served active" in html
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        {"reasons": []},
+        {"passed": False, "reasons": [{"name": "no text"}]},
+        {"passed": True, "comparison": {"new": {"a": "x"}, "served": {"a": 1}, "users": 1}},
+        {"passed": True, "comparison": [1]},
+    ],
+)
+def test_a_verdict_of_another_shape_is_named(made: RunFolder, verdict: dict[str, Any]) -> None:
+    made.write_json("gate.json", verdict)
+    with pytest.raises(BadInputError, match=r"gate\.json cannot be used .*run retrain again"):
+        write_report(made)
