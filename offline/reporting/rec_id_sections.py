@@ -1,6 +1,7 @@
 """How well the Rec-IDs spread: codes in use, the tree that they make, and items that share all their codes."""
 
 import numpy as np
+import numpy.typing as npt
 
 from offline.rec_id_report import ITEMS_PER_CODE, MIN_PERPLEXITY, MIN_UNIQUE_SHARE
 from offline.reporting.charts import Bars, bar_chart, legend, percentage, short, step_chart
@@ -74,8 +75,7 @@ def tree(facts: Facts) -> Section:
 
 def buckets(facts: Facts) -> Section:
     """How many items share all their codes, and the largest such bucket by name."""
-    _, bucket, sizes = np.unique(facts.codes, axis=0, return_inverse=True, return_counts=True)
-    bucket = bucket.reshape(-1)
+    _, bucket, sizes = np.unique(_packed(facts), return_inverse=True, return_counts=True)
     largest = int(sizes.max())
     shares = np.bincount(sizes, weights=sizes, minlength=largest + 1)[1:] / facts.num_items
     labels = [str(size) for size in range(1, largest + 1)]
@@ -104,7 +104,7 @@ def buckets(facts: Facts) -> Section:
     return Section("buckets", "Collision buckets", body)
 
 
-def _largest(facts: Facts, rows: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> Html:
+def _largest(facts: Facts, rows: npt.NDArray[np.int64]) -> Html:
     if len(rows) < 2:
         return tag("p", "No two items share all their codes.", class_="absent")
     ordered = facts.most_interacted(rows, MOST_BUCKET_ITEMS)
@@ -116,6 +116,14 @@ def _largest(facts: Facts, rows: "np.ndarray[tuple[int, ...], np.dtype[np.int64]
     head = (Cell("item", "text"), "training interactions")
     rest = caption(f"and {more} more") if more else None
     return tag("div", tag("h3", f"The largest bucket, codes {codes}"), table(head, listed), rest)
+
+
+def _packed(facts: Facts) -> npt.NDArray[np.int64]:
+    """The codes of every item as one number, which sorts faster than rows do."""
+    packed = np.zeros(facts.num_items, np.int64)
+    for level, size in enumerate(facts.rec_id_description["codebook_sizes"]):
+        packed = packed * int(size) + facts.codes[:, level]
+    return packed
 
 
 def _unique_at_random(facts: Facts) -> float:

@@ -51,9 +51,17 @@ class Look(NamedTuple):
 
 
 class Colouring(NamedTuple):
-    """How branches are coloured: a look for item rows, and the legend (name and CSS class)."""
+    """How branches are coloured.
+
+    Attributes:
+        of: the look of item rows.
+        alike: item rows taken apart into those that look alike.
+        legend: names and CSS classes.
+        title: what the colours say.
+    """
 
     of: Callable[[IntArray], Look]
+    alike: Callable[[IntArray], list[IntArray]]
     legend: Sequence[tuple[str, str]]
     title: str
 
@@ -61,9 +69,8 @@ class Colouring(NamedTuple):
 def branches_of(facts: Facts, colouring: Colouring) -> list[Branch]:
     """All branches: those of the first level by colour and size, those of the second within them."""
     codes, found, start = facts.codes, list[Branch](), 0.0
-    for _, rows, look in _groups(codes[:, 0], np.arange(facts.num_items), colouring):
+    for code, rows, look in _in_order(_groups(codes[:, 0], np.arange(facts.num_items)), colouring):
         stop = start + len(rows) / facts.num_items
-        code = int(codes[rows[0], 0])
         found.append(_branch(0, start, stop, f"code {code}", rows, look, facts))
         if codes.shape[1] > 1:
             found += _second_level(facts, colouring, rows, f"codes {code}", start)
@@ -72,19 +79,21 @@ def branches_of(facts: Facts, colouring: Colouring) -> list[Branch]:
 
 
 def _second_level(facts: Facts, colouring: Colouring, rows: IntArray, above: str, start: float) -> list[Branch]:
-    found, thin = [], list[IntArray]()
-    for code, inside, look in _groups(facts.codes[rows, 1], rows, colouring):
-        share = len(inside) / facts.num_items
-        if share < THINNEST:
-            thin.append(inside)
-            continue
-        found.append(_branch(1, start, start + share, f"{above}, {code}", inside, look, facts))
-        start += share
-    if thin:
-        inside = np.concatenate(thin)
-        look = colouring.of(inside)
-        name = f"{above}, and {len(thin)} at the second level"
-        found.append(_branch(1, start, start + len(inside) / facts.num_items, name, inside, look, facts))
+    """The branches within one of the first level; those too thin to be seen are joined, as far as they look alike."""
+    fewest = THINNEST * facts.num_items
+    groups = _groups(facts.codes[rows, 1], rows)
+    drawn = [group for group in groups if len(group[1]) >= fewest]
+    named = [(f"{above}, {code}", inside, look) for code, inside, look in _in_order(drawn, colouring)]
+    if thin := [inside for _, inside in groups if len(inside) < fewest]:
+        parts = colouring.alike(np.concatenate(thin))
+        rest = [part for part in parts if len(part) < fewest]
+        parts = [part for part in parts if len(part) >= fewest] + ([np.concatenate(rest)] if rest else [])
+        named += [(f"{above}, and any of {len(thin)}", part, colouring.of(part)) for part in parts]
+    found = []
+    for name, inside, look in named:
+        stop = start + len(inside) / facts.num_items
+        found.append(_branch(1, start, stop, name, inside, look, facts))
+        start = stop
     return found
 
 
@@ -94,13 +103,17 @@ def _branch(ring: int, start: float, stop: float, name: str, rows: IntArray, loo
     return Branch(ring, start, stop, look.look, look.opacity, text, rows)
 
 
-def _groups(codes: npt.NDArray[np.int32], rows: IntArray, colouring: Colouring) -> list[tuple[int, IntArray, Look]]:
-    """Code, item rows and look of every code, by colour and then by size."""
+def _groups(codes: npt.NDArray[np.int32], rows: IntArray) -> list[tuple[int, IntArray]]:
+    """Every code that occurs, and its item rows."""
     order = np.argsort(codes, kind="stable")
     present, starts = np.unique(codes[order], return_index=True)
-    parts = np.split(rows[order], starts[1:])
-    groups = [(int(code), part, colouring.of(part)) for code, part in zip(present, parts, strict=True)]
-    return sorted(groups, key=lambda group: (group[2].group, -len(group[1]), group[0]))
+    return [(int(code), part) for code, part in zip(present, np.split(rows[order], starts[1:]), strict=True)]
+
+
+def _in_order(groups: list[tuple[int, IntArray]], colouring: Colouring) -> list[tuple[int, IntArray, Look]]:
+    """By colour and then by size."""
+    looked = [(code, rows, colouring.of(rows)) for code, rows in groups]
+    return sorted(looked, key=lambda group: (group[2].group, -len(group[1]), group[0]))
 
 
 def colouring_of(facts: Facts) -> Colouring:
@@ -119,7 +132,7 @@ def _by_category(facts: Facts) -> Colouring | None:
     place = {name: at for at, name in enumerate(chosen)}
     labels = np.array(
         [min((place[name] for name in each if name in place), default=COLOURS) for each in facts.table.categories],
-        np.int64,
+        np.int32,
     )
     if len(chosen) < 2 or (labels < COLOURS).mean() < 1 / 3:
         return None
@@ -134,7 +147,11 @@ def _by_category(facts: Facts) -> Colouring | None:
         return Look(most, looks[most], 0.3 + 0.7 * purity, f"{percentage(purity)} {chosen[most]}")
 
     legend = [*zip(chosen, looks, strict=True), ("other", "rest")]
-    return Colouring(look_of, legend, "colour: the most frequent category of a branch, paler where it is mixed")
+
+    def alike(rows: IntArray) -> list[IntArray]:
+        return [part for _, part in _groups(labels[rows], rows)]
+
+    return Colouring(look_of, alike, legend, "colour: the most frequent category of a branch, paler where it is mixed")
 
 
 def _by_popularity(facts: Facts) -> Colouring:
@@ -147,4 +164,6 @@ def _by_popularity(facts: Facts) -> Colouring:
         return Look(-strength, "s0", 0.12 + 0.88 * strength, f"{short(mean)} training interactions an item")
 
     legend = [("the stronger the colour, the more training interactions an item has", "s0")]
-    return Colouring(look_of, legend, "colour: training interactions of an average item of the branch")
+    return Colouring(
+        look_of, lambda rows: [rows], legend, "colour: training interactions of an average item of the branch"
+    )

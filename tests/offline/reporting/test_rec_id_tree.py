@@ -94,7 +94,22 @@ def test_every_item_has_its_share_at_every_level(facts_of: MakeFacts, num_levels
             assert following is None or following.start == pytest.approx(branch.stop)
     thick = [branch for branch in branches if branch.ring == 1]
     assert len(thick) < 1 / THINNEST
-    assert all("and" in branch.text or len(branch.rows) / 5000 >= THINNEST for branch in thick)
+    assert all(", and any of" in branch.text or len(branch.rows) / 5000 >= THINNEST for branch in thick)
+
+
+def test_branches_too_thin_to_be_seen_are_joined_by_their_colour(facts_of: MakeFacts) -> None:
+    """4000 items, each with a second code of its own: sea, land, and too few of the third kind."""
+    codes = np.column_stack([np.zeros(4000, int), np.arange(4000)])
+    kinds = [("land",)] * 1850 + [("sea",)] * 1950 + [("sky",)] * 3 + [()] * 197
+    facts = facts_of(codes, tuple(kinds))
+    outer = [branch for branch in branches_of(facts, colouring_of(facts)) if branch.ring == 1]
+    assert [(branch.look, len(branch.rows)) for branch in outer] == [
+        ("s0", 1950),
+        ("s1", 1850),
+        ("rest", 197),
+        ("s2", 3),
+    ]
+    assert outer[0].text.startswith("codes 0, and any of 4000: 1950 items, 100 % sea\n")
 
 
 def test_arcs_cover_the_area_of_their_ring(made: RunFolder) -> None:
