@@ -11,13 +11,16 @@ row  id  title                     categories    training interactions   codes  
 ```
 """
 
+import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from offline.reporting import write_report
 from offline.reporting.latency_section import Latencies, Latency
 from offline.run_folder import RunFolder
 from service.contract.item_table import ItemTable
@@ -97,3 +100,63 @@ def changed(made: RunFolder) -> Callable[[str, dict[str, Any]], RunFolder]:
         return made
 
     return change
+
+
+class Cells(HTMLParser):
+    """The text of every row of the tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self._inside = True
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.rows[-1][-1] += data
+
+
+def _rows(html: str) -> dict[str, list[str]]:
+    cells = Cells()
+    cells.feed(html)
+    return {row[0]: row[1:] for row in cells.rows if row}
+
+
+@pytest.fixture
+def section() -> Callable[..., str]:
+    """One section of the report of a run as it is written: run, anchor, and what `write_report` is given beside."""
+
+    def written(run: RunFolder, anchor: str, **given: Any) -> str:
+        page = write_report(run, **given).read_text()
+        found = re.search(rf'<section id="{anchor}">.*?</section>', page, re.DOTALL)
+        assert found, anchor
+        return found[0]
+
+    return written
+
+
+@pytest.fixture
+def head_of() -> Callable[..., str]:
+    """The head of the report of a run, like `section`."""
+
+    def written(run: RunFolder, **given: Any) -> str:
+        found = re.search(r"<header>.*?</header>", write_report(run, **given).read_text(), re.DOTALL)
+        assert found
+        return found[0]
+
+    return written
+
+
+@pytest.fixture
+def rows_of() -> Callable[[str], dict[str, list[str]]]:
+    """The rows of all tables in some HTML: the first cell to the others."""
+    return _rows
