@@ -151,6 +151,7 @@ def _counts(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> dict[s
 def _beyond(top: IntArray, dataset: Dataset) -> dict[str, float]:
     """How much of the catalogue is served, how unevenly, how popular and how new: of lists [U, 20]."""
     counts = dataset.train_counts()
+    top = np.where(top < dataset.num_items, top, -1)  # what is no item is counted as illegal, and nothing else
     found = {
         "coverage@20": catalogue_coverage(top, dataset.num_items),
         "gini@20": exposure_gini(top, dataset.num_items),

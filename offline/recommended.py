@@ -44,11 +44,12 @@ class Recommended:
 def keep_recommended(rankings: Rankings, dataset: Dataset, run: RunFolder) -> None:
     """Write what a report needs of the rankings of the test split."""
     served = served_rankings(rankings, dataset, "test")
-    top = served.items[:, :TOP]
+    legal = np.where(served.items < dataset.num_items, served.items, -1)
+    top = legal[:, :TOP]
     evenly = np.linspace(0, len(served.users) - 1, min(EXAMPLES, len(served.users))).astype(np.int64)
     chosen = np.unique(evenly)
     users = served.users[chosen]
-    items = served.items[chosen, :EXAMPLE_TOP]
+    items = legal[chosen, :EXAMPLE_TOP]
     histories = dataset.histories("test")
     rows = [histories.of(int(user))[-EXAMPLE_HISTORY:] for user in users]
     run.save_arrays(

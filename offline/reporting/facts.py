@@ -20,8 +20,10 @@ from service.contract.rec_id import Int32Array
 STAGES = ("graph", "rec_ids", "generator", "decoder", "metrics")
 
 
-COUNTS = ("users", "items", "train", "valid", "test", "has_time", "items_with_title", "items_with_categories")
-COUNTS += ("items_without_interactions",)
+COUNTS = (
+    *("users", "items", "train", "valid", "test", "has_time"),
+    *("items_with_title", "items_with_categories", "items_without_interactions"),
+)
 """What `origin.json` counts in the data."""
 
 
