@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from offline import moving_jobs, progress, release_jobs, retention_jobs
+from offline import moving_jobs, progress, release_jobs, report_job, retention_jobs
 from offline.encoding.job import encode
 from offline.errors import BadInputError
 from offline.importing import jobs as importing_jobs
@@ -151,20 +151,25 @@ def export(
     progress.result(export_run(dataset, folder, precision))
 
 
-for job in (encode, release_jobs.publish, release_jobs.promote, release_jobs.rollback, retention_jobs.gc):
+for job in (
+    report_job.report,
+    encode,
+    retraining_jobs.retrain,
+    retraining_jobs.forget,
+    release_jobs.publish,
+    release_jobs.promote,
+    release_jobs.rollback,
+    retention_jobs.gc,
+):
     cli.command()(job)
-for job in (retraining_jobs.retrain, retraining_jobs.forget):
-    cli.command()(job)
+cli.command("import")(importing_jobs.import_dataset)
+cli.command("fetch")(importing_jobs.fetch)
 
 releases = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 releases.callback()(release_jobs.releases)
 for command in (moving_jobs.save, moving_jobs.load, moving_jobs.copy, moving_jobs.verify, retention_jobs.delete):
     releases.command()(command)
 cli.add_typer(releases, name="releases")
-
-
-cli.command("import")(importing_jobs.import_dataset)
-cli.command("fetch")(importing_jobs.fetch)
 
 
 @cli.command("load-histories")

@@ -13,7 +13,12 @@ import numpy.typing as npt
 import polars as pl
 
 from offline import progress
-from offline.beyond_accuracy import catalogue_coverage
+from offline.beyond_accuracy import (
+    average_recommendation_popularity,
+    catalogue_coverage,
+    exposure_gini,
+    novelty,
+)
 from offline.dataset import Dataset, held_out_users, item_table
 from offline.dense_search import first_unseen
 from offline.metrics import hits, ranking_metrics
@@ -126,11 +131,10 @@ def evaluate(
         others["dense"] = dense
     for name, items in others.items():
         found = ranking_metrics(items, users, targets)
-        metrics |= {f"{name}_recall@20": found["recall@20"], f"{name}_ndcg@20": found["ndcg@20"]}
+        metrics |= {f"{name}_{metric}": value for metric, value in found.items()}
     wide = rankings.items.shape[1]
     metrics["beam_recall"] = ranking_metrics(rankings.items, users, targets, (wide,))[f"recall@{wide}"]
-    metrics["coverage@20"] = catalogue_coverage(served[:, :20], dataset.num_items)
-    return metrics
+    return metrics | _beyond(served[:, :20], dataset)
 
 
 def _counts(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> dict[str, float]:
@@ -142,6 +146,20 @@ def _counts(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> dict[s
         "users": float(len(rankings.users)),
         "users_without_history": float(without_history(rankings, dataset, split).sum()),
     }
+
+
+def _beyond(top: IntArray, dataset: Dataset) -> dict[str, float]:
+    """How much of the catalogue is served, how unevenly, how popular and how new: of lists [U, 20]."""
+    counts = dataset.train_counts()
+    top = np.where(top < dataset.num_items, top, -1)  # what is no item is counted as illegal, and nothing else
+    found = {
+        "coverage@20": catalogue_coverage(top, dataset.num_items),
+        "gini@20": exposure_gini(top, dataset.num_items),
+    }
+    if (top >= 0).any():
+        found["popularity@20"] = average_recommendation_popularity(top, counts)
+        found["novelty@20"] = novelty(top, counts)
+    return found
 
 
 def popular_ranking(dataset: Dataset, users: IntArray, split: HeldOutSplit, num_items: int = 20) -> IntArray:

@@ -25,6 +25,7 @@ from offline.dataset import Dataset
 from offline.errors import JobError
 from offline.export import export_decoder
 from offline.parity import Parity, check_parity, some_histories
+from offline.reporting import report_at_end
 from offline.run_folder import DECODER_FILES, METRICS_FILES, RunFolder
 from offline.train import write_metrics
 from service.constraints import ItemFilter
@@ -77,6 +78,7 @@ def export_run(dataset: Dataset, run: RunFolder, precision: Precision) -> dict[s
         run.record("decoder", DECODER_FILES, seconds)
         metrics = write_metrics(dataset, run)
         run.record("metrics", METRICS_FILES, 0.0)
+        report_at_end(run, anew=True)
     return {**metrics, "overlap@20": common}
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from offline.checkpoint import write_json
 from offline.errors import BadInputError, LockedError
+from offline.peak_memory import PeakMemory
 from offline.recipe_settings import Recipe
 
 GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz", "losses.graph.json")
@@ -35,7 +37,7 @@ REC_ID_FILES = (
 )
 GENERATOR_FILES = ("generator.safetensors", "generator.json", "teacher.json", "losses.generator.json")
 DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
-METRICS_FILES = ("metrics.json",)
+METRICS_FILES = ("metrics.json", "recommended.npz")
 
 
 class RunFolder:
@@ -141,11 +143,12 @@ class RunFolder:
         kept = {passed: finished[passed] for passed in self._passed if passed in finished}
         if kept != finished:
             write_json(self._stages, kept)
-        started = time.monotonic()
+        started, memory = time.monotonic(), PeakMemory()
         yield True
-        seconds = round(time.monotonic() - started, 3)
+        seconds, peak = round(time.monotonic() - started, 3), memory.bytes()
         digests = {file: _sha256(self.folder / file) for file in files}
-        write_json(self._stages, {**kept, name: {"seconds": seconds, "sha256": digests}})
+        entry = {"seconds": seconds, "sha256": digests, "peak_bytes": peak, "finished": _now()}
+        write_json(self._stages, {**kept, name: entry})
         self._passed.append(name)
 
     def reopen(self, *names: str) -> None:
@@ -155,7 +158,8 @@ class RunFolder:
     def record(self, name: str, files: Sequence[str], seconds: float) -> None:
         """Say that a job has finished a stage, so that `train` takes its files as they are."""
         digests = {file: _sha256(self.folder / file) for file in files}
-        write_json(self._stages, {**self._finished(), name: {"seconds": seconds, "sha256": digests}})
+        entry = {"seconds": seconds, "sha256": digests, "finished": _now()}
+        write_json(self._stages, {**self._finished(), name: entry})
 
     def is_whole(self, name: str, files: Sequence[str]) -> bool:
         """Whether a stage is finished and its files are what it left."""
@@ -194,8 +198,16 @@ class RunFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise self._unreadable(self._stages.name, error) from error
 
+    def stage_records(self) -> dict[str, dict[str, Any]]:
+        """Finished stages with what is noted of each: `seconds`, `peak_bytes` and `finished` (ISO 8601) where known."""
+        entries = self._finished()
+        return {
+            name: {"seconds": seconds, **(entries[name] if isinstance(entries[name], dict) else {})}
+            for name, seconds in self.stage_seconds().items()
+        }
+
     def _finished(self) -> dict[str, Any]:
-        """What `stages.json` says of each finished stage: seconds and digests, or (first version) the seconds alone."""
+        """What `stages.json` says of each finished stage, `seconds` and more; the first version wrote these alone."""
         return self.read_json(self._stages.name) if self._stages.exists() else {}
 
     def _is_whole(self, entry: Any, files: Sequence[str]) -> bool:
@@ -267,6 +279,10 @@ def fingerprint(folder: Path) -> str:
         digest.update(path.name.encode())
         digest.update(bytes.fromhex(_sha256(path)))
     return digest.hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _sha256(path: Path) -> str:

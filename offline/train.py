@@ -23,11 +23,14 @@ from offline.export import export_decoder, set_dense_weight
 from offline.losses import recorded
 from offline.memory_needs import require_memory
 from offline.metrics import described, preferred, quality_by_user
+from offline.origin import record_origin
 from offline.parity import check_parity
 from offline.previous_run import PreviousRun
 from offline.rec_id_report import RecIdReport
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
+from offline.recommended import keep_recommended
+from offline.reporting import report_at_end
 from offline.run_folder import (
     DECODER_FILES,
     GENERATOR_FILES,
@@ -82,6 +85,7 @@ def train_recipe(
     start = _start_from(previous, run)
     with run.locked():
         run.begin(recipe, fingerprint(data), dataset.name, warm_start=start.digest if start else None)
+        record_origin(dataset, run)
         progress.say(
             f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} "
             f"training interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; "
@@ -106,12 +110,14 @@ def train_recipe(
         with run.stage("metrics", METRICS_FILES) as todo:
             if todo:
                 write_metrics(dataset, run)
+        report_at_end(run, anew=todo)
         return {name: float(value) for name, value in run.read_json("metrics.json").items()}
 
 
 def write_metrics(dataset: Dataset, run: RunFolder) -> dict[str, float]:
-    """Score the run's decoder on the test split and write `metrics.json`; returns the metrics of the decoder."""
-    metrics = evaluate_run(dataset, run, "test")[0]
+    """Score the run's decoder on the test split; writes metrics and what was recommended, returns the metrics."""
+    metrics, rankings = evaluate_run(dataset, run, "test")
+    keep_recommended(rankings, dataset, run)
     run.write_json("metrics.json", {**metrics, "train_seconds": sum(run.stage_seconds().values())})
     return metrics
 

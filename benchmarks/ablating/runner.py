@@ -16,9 +16,9 @@ from benchmarks.scoring.isolated import isolated
 from benchmarks.scoring.provenance import WorkFolder, sources
 from benchmarks.scoring.run_figures import score_run
 from offline import progress
-from offline.baselines.memory import peak_bytes
 from offline.dataset import load_dataset
 from offline.errors import BadInputError, CollapsedRecIdsError, JobError
+from offline.peak_memory import peak_bytes
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
 from offline.run_folder import RunFolder, fingerprint

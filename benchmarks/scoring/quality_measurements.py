@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmarks.scoring.run_figures import score_run
 from offline.baselines.job import run_baselines
-from offline.baselines.memory import peak_bytes
 from offline.checkpoint import write_json
 from offline.dataset import load_dataset
+from offline.peak_memory import peak_bytes
 from offline.run_folder import RunFolder, fingerprint
 from offline.train import train
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from offline import progress
 from offline.baselines.choice import choose
-from offline.baselines.memory import peak_bytes, reset_peak
 from offline.baselines.ranking import rank_users
 from offline.baselines.registry import REGISTRY
 from offline.beyond_accuracy import beyond_accuracy
 from offline.dataset import Dataset, held_out_users, require_held_out
 from offline.errors import BadInputError
 from offline.metrics import ranking_metrics
+from offline.peak_memory import PeakMemory
 from offline.splits import HeldOutSplit
 
 
@@ -97,11 +97,11 @@ def _known(names: Sequence[str]) -> Sequence[str]:
 
 
 def _measure(name: str, dataset: Dataset, split: HeldOutSplit, seed: int) -> PeerResult:
-    reset_peak()
+    memory = PeakMemory()
     started = time.monotonic()
     peer, validation = choose(name, REGISTRY[name], dataset, seed=seed)
     rankings = rank_users(peer, dataset, split)
-    seconds, peak = time.monotonic() - started, peak_bytes()
+    seconds, peak = time.monotonic() - started, memory.bytes()
     targets = dataset.targets(split)
     metrics: dict[str, float | None] = {**ranking_metrics(rankings.items, rankings.users, targets)}
     log_probs = rankings.scores if peer.gives_log_probs else None

@@ -182,6 +182,6 @@ def test_a_run_is_scored_on_its_own_dataset_alone(trained, run: RunFolder, tmp_p
 
 
 def test_the_files_of_a_run_are_plain(run: RunFolder) -> None:
-    """No pickles: JSON, safetensors, npz and ONNX."""
-    assert {path.suffix for path in run.folder.iterdir()} == {".json", ".safetensors", ".npz", ".onnx"}
+    """No pickles: JSON, safetensors, npz, ONNX, and the report."""
+    assert {path.suffix for path in run.folder.iterdir()} == {".json", ".safetensors", ".npz", ".onnx", ".html"}
     assert json.loads((run.folder / "run.json").read_text())["recipe"]["seed"] == 0
