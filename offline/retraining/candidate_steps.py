@@ -1,7 +1,6 @@
 """The steps of `retrain` about the candidate: train it, and judge it beside the served release."""
 
 import hashlib
-import inspect
 from contextlib import suppress
 from dataclasses import replace
 
@@ -95,12 +94,11 @@ def _train(context: Context) -> Dataset:
     dataset = replace(load_dataset(context.snapshot, seed=plan["seed"]), name=plan["data"])
     recipe = RECIPES[plan["recipe"]](dataset, plan["seed"])
     previous = None if plan["from_scratch"] else context.previous
-    # Branch `warm` brings the keyword.
-    start = {"previous": previous} if "previous" in inspect.signature(train_recipe).parameters else {}
-    # It mends what has changed, and skips what is whole.
-    context.step(
-        "train", lambda: {"metrics": train_recipe(context.snapshot, dataset, context.run, recipe, **start)}, never
-    )
+
+    def train() -> Result:
+        return {"metrics": train_recipe(context.snapshot, dataset, context.run, recipe, previous=previous)}
+
+    context.step("train", train, never)  # it mends what has changed, and skips what is whole
     return dataset
 
 

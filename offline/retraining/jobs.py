@@ -12,7 +12,7 @@ from offline import progress
 from offline.errors import BadInputError, GateRefusedError, JobError
 from offline.options import BlobsUrl, Data, Home, Namespace, RecipeName, RedisUrl, Seed, SigningKeyFile
 from offline.redis_connection import connect, job_lock, named_errors, namespace_keys
-from offline.release_jobs import signing_key
+from offline.release_keys import signing_key
 from service.contract.arms import require_share
 from service.contract.blob_folder import BlobsUnreachableError
 from service.contract.blob_location import REDIS, BlobLocationError
