@@ -1,23 +1,20 @@
 """The steps of `retrain` about the release: the report, and publishing, once."""
 
-import importlib
-import importlib.util
-
 from offline import progress
 from offline.publish import publish
 from offline.redis_connection import job_lock
+from offline.reporting import Served, write_report
 from offline.retraining.context import Context
 from offline.retraining.run_record import Result
 from service.contract.arms import CANARY_ARM
 
 
-def write_report(context: Context) -> Result:
-    """A report that cannot be made keeps nobody from publishing. Branch `report` brings the module."""
-    if importlib.util.find_spec("offline.reporting") is None:
-        return {}
+def report_candidate(context: Context) -> Result:
+    """The report of the run beside the served release. One that cannot be made keeps nobody from publishing."""
     try:
-        importlib.import_module("offline.reporting").write_report(context.run)
-    except Exception as error:  # noqa: BLE001 - whatever a plot may raise
+        served = None if context.served is None else Served.from_store(context.store, context.served)
+        write_report(context.run, served=served)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a night of training is not lost for a picture of it
         progress.say(f"warning: no report ({error})")
         return {"failed": str(error)}
     return {}

@@ -17,7 +17,7 @@ from offline.retraining.event_archive import EventArchive
 from offline.retraining.event_steps import archive_events, make_snapshot, trim_streams
 from offline.retraining.event_streams import EventStreams
 from offline.retraining.plan import choose_run, remove_old_snapshots, snapshot_is_whole
-from offline.retraining.release_steps import publish_candidate, published_already, write_report
+from offline.retraining.release_steps import publish_candidate, published_already, report_candidate
 from offline.retraining.run_record import Result, State, read_records
 from offline.retraining.summary import summary_of
 from service.contract.redis_keys import RedisKeys
@@ -80,7 +80,7 @@ def _do(context: Context) -> tuple[State, Result | None]:
     verdict = train_and_judge(context, snapshot)
     gate = verdict.as_json(context.options.force)
     context.run.write_json(GATE, gate)
-    context.step("report", partial(write_report, context), never)
+    context.step("report", partial(report_candidate, context), never)
     if not verdict.publishes(context.options.force):
         return "refused", gate
     context.step("publish", partial(publish_candidate, context, gate))
