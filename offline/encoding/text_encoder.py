@@ -64,8 +64,10 @@ class SentenceEncoder:
         try:
             import torch
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
         except ImportError as error:
             raise JobError(f"--encoder {self._spec}: sentence-transformers is not installed: {EXTRA}") from error
+        logging.disable_progress_bar()  # of its own, for loading weights
         if self._device == "cuda" and not torch.cuda.is_available():
             raise JobError("--device cuda: torch finds no CUDA device here; leave --device out")
         try:
