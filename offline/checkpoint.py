@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import nn
 
 from offline.errors import BadInputError
@@ -36,6 +36,11 @@ def load_checkpoint(module_class: Callable[[Any], ModuleT], config_class: type, 
     except (OSError, ValueError, SafetensorError) as error:
         raise BadInputError(f"checkpoint {stem} cannot be read ({error}); train the run again") from error
     return _rebuild(module_class, config_class, raw, weights, str(stem))
+
+
+def module_bytes(module: nn.Module) -> bytes:
+    """The weights of a module as a release holds them; `module_from_bytes` is the inverse."""
+    return bytes(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
 
 
 def module_from_bytes(

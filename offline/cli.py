@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from offline import progress, release_jobs
+from offline.catalogue_changes import jobs as catalogue_jobs
 from offline.errors import BadInputError
 from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
 from offline.output_files import require_writable
@@ -137,6 +138,9 @@ def export(
 
 for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
     cli.command()(job)
+
+for change in (catalogue_jobs.add_items, catalogue_jobs.remove_items):
+    cli.command(change.__name__.replace("_", "-"))(change)
 
 
 @cli.command("load-histories")

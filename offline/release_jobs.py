@@ -41,16 +41,12 @@ def publish(
     from offline.publish import publish as publish_run
     from offline.run_folder import RunFolder
 
-    if arm == CANARY_ARM and share is None:
-        raise BadInputError("--arm canary needs a --share of the users, such as 0.1")
-    if arm != CANARY_ARM and share is not None:
-        raise BadInputError("--share is for --arm canary; the main arm has what the canary leaves")
-    _check_share(share)
+    check_arm(arm, share)
     key = signing_key(signing_key_file)
     folder = RunFolder(run)
     folder.require("metrics")
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with _store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
+    with opened_store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
         if arm == CANARY_ARM:
             store.arms.main()  # before the work: a canary needs a main release beside it
         progress.result({"version": publish_run(folder, store, arm=arm, share=share or 0.0, before_flip=lease.require)})
@@ -61,7 +57,7 @@ def releases(
 ) -> None:
     """List the releases of a namespace, newest last, and which arms serve which share of the users. Prints JSON."""
     keys = namespace_keys(namespace)
-    with _store(connect(redis_url, home), keys, blobs_url) as store:
+    with opened_store(connect(redis_url, home), keys, blobs_url) as store:
         pointers = store.arms.all()
         main = pointers.get(MAIN_ARM)
         listed = [
@@ -132,12 +128,14 @@ def _changing_pointers(
     redis_url: str | None, home: Path, namespace: str, blobs_url: str
 ) -> Iterator[tuple[ReleaseStore, Lease]]:
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with _store(client, keys, blobs_url) as store, job_lock(client, keys, "publish") as lease:
+    with opened_store(client, keys, blobs_url) as store, job_lock(client, keys, "publish") as lease:
         yield store, lease
 
 
 @contextmanager
-def _store(client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | None = None) -> Iterator[ReleaseStore]:
+def opened_store(
+    client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | None = None
+) -> Iterator[ReleaseStore]:
     """The releases of a namespace; what they refuse inside becomes an error of the job.
 
     Raises:
@@ -146,13 +144,28 @@ def _store(client: redis.Redis, keys: RedisKeys, blobs_url: str, key: bytes | No
     """
     with named_errors(keys):
         try:
-            yield ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key)
+            # Whoever signs starts from what is signed, too: else a forged release would get a true signature.
+            accepted = () if key is None else (key,)
+            yield ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key, verification_keys=accepted)
         except (NoRoomError, BlobsUnreachableError) as error:
             raise JobError(str(error)) from error
         except BadInputError:
             raise
         except (ReleaseMissingError, ValueError) as error:
             raise BadInputError(str(error)) from error
+
+
+def check_arm(arm: str, share: float | None) -> None:
+    """Refuse a share that does not go with its arm.
+
+    Raises:
+        BadInputError: a canary without a share, another arm with one, or a share that is none.
+    """
+    if arm == CANARY_ARM and share is None:
+        raise BadInputError("--arm canary needs a --share of the users, such as 0.1")
+    if arm != CANARY_ARM and share is not None:
+        raise BadInputError("--share is for --arm canary; the main arm has what the canary leaves")
+    _check_share(share)
 
 
 def _check_share(share: float | None) -> None:

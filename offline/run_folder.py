@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,7 @@ from offline.checkpoint import write_json
 from offline.errors import BadInputError, LockedError
 from offline.recipe_settings import Recipe
 
-GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz")
+GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz", "text_space.npz")
 REC_ID_FILES = ("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "rec_ids.json", "item_table.npz")
 GENERATOR_FILES = ("generator.safetensors", "generator.json")
 DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
@@ -83,21 +83,32 @@ class RunFolder:
     def _unusable(self, error: OSError) -> BadInputError:
         return BadInputError(f"{self.folder} cannot be the folder of a run ({error}); give another --run")
 
-    def begin(self, recipe: Recipe, dataset_fingerprint: str, dataset: str) -> None:
+    def begin(
+        self, recipe: Recipe, dataset_fingerprint: str, dataset: str, encoders: Mapping[str, str] | None = None
+    ) -> None:
         """Start or resume a run.
 
+        Args:
+            recipe: of the run.
+            dataset_fingerprint: sha256 of its data.
+            dataset: name of the data.
+            encoders: modality to the fingerprint of what made its features, where it is known.
+
         Raises:
-            BadInputError: the folder holds a run of another recipe or other data, or cannot be made.
+            BadInputError: the folder holds a run of another recipe, other data or other encoders, or cannot be made.
         """
         self._make()
         for left in self.folder.glob("*.part"):  # by a writer that was killed
             left.unlink(missing_ok=True)
         wanted = {"recipe": asdict(recipe), "dataset": dataset, "dataset_sha256": dataset_fingerprint}
+        wanted["encoders"] = dict(encoders or {})
         wanted = json.loads(json.dumps(wanted))  # tuples become lists, as they will come back
         path = self.folder / "run.json"
         if path.exists():
             found = self.read_json("run.json")
-            differing = _differences(found, {**wanted, "dataset": found.get("dataset")})  # its name may change
+            kept = {"dataset": found.get("dataset")}  # its name may change
+            found.setdefault("encoders", wanted["encoders"])  # an earlier version did not write them down
+            differing = _differences(found, {**wanted, **kept})
             if differing:
                 more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
                 raise BadInputError(

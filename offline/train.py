@@ -15,6 +15,7 @@ from offline.assign import assign_rec_ids
 from offline.checkpoint import load_checkpoint, save_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
 from offline.dense_search import dense_ranking
+from offline.encoder_fingerprints import encoder_fingerprints
 from offline.errors import BadInputError
 from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
@@ -33,7 +34,7 @@ from offline.run_folder import (
     fingerprint,
 )
 from offline.splits import HeldOutSplit
-from offline.text_features import dataset_text_features, item_texts
+from offline.text_features import TextSpace, dataset_text_space, item_texts
 from offline.train_generator import train_generator
 from offline.train_graph_rqvae import train_graph, train_rq_vae
 from service.contract.manifest import ModelSettings
@@ -60,7 +61,7 @@ def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -
     """
     require_memory(dataset, recipe)
     with run.locked():
-        run.begin(recipe, fingerprint(data), dataset.name)
+        run.begin(recipe, fingerprint(data), dataset.name, encoder_fingerprints(data / "features"))
         progress.say(
             f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} "
             f"training interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; "
@@ -115,8 +116,20 @@ def require_same_dataset(run: RunFolder, data: Path) -> None:
         )
 
 
-def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
+def text_space(dataset: Dataset, recipe: Recipe) -> TextSpace | None:
+    """What turns titles and categories into vectors, where the dataset has these and no features of its own."""
+    if dataset.features or not any(item_texts(dataset.titles, dataset.categories)):
+        return None
+    return dataset_text_space(dataset, recipe.graph.text_dim, recipe.seed)
+
+
+def item_features(dataset: Dataset, recipe: Recipe, space: TextSpace | None = None) -> dict[str, Tensor]:
     """The dataset's features; without any, text vectors of titles and categories; without those, nothing.
+
+    Args:
+        dataset: validated dataset.
+        recipe: which modalities are left out, and how text vectors are made.
+        space: spares making it again, from `text_space`.
 
     Raises:
         BadInputError: the recipe leaves out a modality that the dataset does not have.
@@ -128,16 +141,19 @@ def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
         )
     if dataset.features:
         return {name: torch.from_numpy(values) for name, values in dataset.features.items() if name not in left_out}
-    if not any(item_texts(dataset.titles, dataset.categories)):
+    space = space or text_space(dataset, recipe)
+    if space is None:
         progress.say(f"{dataset.name} has no features/, titles or categories: learning from the interactions alone")
         return {}
     progress.say(f"{dataset.name} has no features/: using text vectors made from its titles and categories")
-    return {"text": torch.from_numpy(dataset_text_features(dataset, recipe.graph.text_dim, recipe.seed))}
+    return {"text": torch.from_numpy(space.vectors(item_texts(dataset.titles, dataset.categories)))}
 
 
 def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
-    model, vectors, state = train_graph(dataset, item_features(dataset, recipe), recipe)
+    space = text_space(dataset, recipe)
+    model, vectors, state = train_graph(dataset, item_features(dataset, recipe, space), recipe)
     save_checkpoint(model, model.config, run.graph_encoder)
+    run.save_arrays("text_space", {} if space is None else space.arrays())
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
     run.save_arrays("vectors", {name: tensor.numpy() for name, tensor in tensors.items()})
 
