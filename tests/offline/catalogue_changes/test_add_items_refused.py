@@ -211,16 +211,3 @@ def test_a_decoder_that_does_not_run_is_refused_by_the_gate(
     with pytest.raises(GateRefusedError, match=r"the gate refused a change of release 20990101: .*not finite"):
         add_items(folder, target)
     assert everything() == before
-
-
-def test_a_full_neighbourhood_is_refused_by_the_gate(
-    run: RunFolder, target: Target, new_items: Callable[..., Path], everything: Everything, tmp_path: Path
-) -> None:
-    """More equal items than all buckets near them can hold."""
-    publish(run, target.store)
-    space = open_base(target.store).manifest.model.space
-    room = 16 * space.codebook_sizes[-1] * space.popularity_size
-    before = everything()
-    with pytest.raises(GateRefusedError, match=r"there is no free Rec-ID near one of the .* new items"):
-        add_items(new_items(tmp_path / "new", *["even"] * (room + 1)), target)
-    assert everything() == before
