@@ -28,15 +28,16 @@ import numpy as np
 import polars as pl
 import redis
 import torch
+import torch.nn.functional as F
 
-from benchmarks.decoding.catalogue import make_catalogue
+from benchmarks.decoding.catalogue import Catalogue, make_catalogue
 from benchmarks.decoding.graphs import PendingGraphs
 from benchmarks.decoding.subject import SETTINGS
 from benchmarks.running.made_up_release import release_arrays, write_release
 from benchmarks.running.redis_process import own_redis
 from benchmarks.running.service_process import ServiceProcess, running_service
 from benchmarks.start import item_table
-from model.item_encoder import ItemEncoder, ItemEncoderConfig
+from model.item_encoder import MOST_CONTENT_COLUMNS, MOST_LANDMARKS, ItemEncoder, ItemEncoderConfig
 from offline.checkpoint import module_bytes
 from service.contract.manifest import ITEM_ENCODER_ARRAY
 from service.contract.redis_keys import RedisKeys
@@ -92,7 +93,7 @@ def publish(url: str, num_items: int, seed: int) -> None:
     progress(f"making a catalogue of {num_items} items, and exporting the model unless it is cached")
     graphs = PendingGraphs(seed)
     catalogue = make_catalogue(num_items, seed)
-    encoder = made_up_encoder(seed)
+    encoder = made_up_encoder(catalogue, seed)
     arrays = release_arrays(
         np.frombuffer(graphs.wait().decoder, np.uint8),
         catalogue.trie,
@@ -107,25 +108,27 @@ def publish(url: str, num_items: int, seed: int) -> None:
         store.activate(VERSION)
 
 
-def made_up_encoder(seed: int) -> ItemEncoder:
-    """An encoder with random weights, whose codebooks are those of random content."""
+def made_up_encoder(catalogue: Catalogue, seed: int) -> ItemEncoder:
+    """An encoder with random weights; as many landmarks as there may be, with random content and items' keys."""
     torch.manual_seed(seed)
+    num_landmarks, dim = min(MOST_LANDMARKS, catalogue.num_items), SETTINGS.vector_dim // 2
     encoder = ItemEncoder(
         ItemEncoderConfig(
             feature_dims=FEATURE_DIMS,
-            num_members=4,
-            member_dim=64,
-            dim=SETTINGS.vector_dim // 2,
+            content_dim=MOST_CONTENT_COLUMNS,
+            num_landmarks=num_landmarks,
+            dim=dim,
             latent_dim=64,
             num_levels=len(SETTINGS.codebook_sizes),
             codebook_size=SETTINGS.codebook_sizes[0],
             max_history=SETTINGS.max_history,
         )
     ).eval()
-    content = {name: torch.randn(4096, columns) for name, columns in FEATURE_DIMS.items()}
+    content = {name: torch.randn(num_landmarks, columns) for name, columns in FEATURE_DIMS.items()}
+    keys = F.normalize(torch.from_numpy(catalogue.item_vectors[:num_landmarks, :dim]), dim=1)
+    encoder.remember(content, keys)
     with torch.no_grad():
-        keys = encoder.content_keys(content)
-        encoder.quantizer.initialise(encoder.latent(keys), torch.Generator().manual_seed(seed))
+        encoder.quantizer.initialise(encoder.latent(keys[:4096]), torch.Generator().manual_seed(seed))
     return encoder
 
 
@@ -133,8 +136,8 @@ def write_new_items(folder: Path, num_new: int, seed: int) -> Path:
     """A folder of items that the catalogue does not have."""
     (folder / "features").mkdir(parents=True)
     random = np.random.default_rng(seed)
-    for name, columns in FEATURE_DIMS.items():
-        np.save(folder / "features" / f"{name}.npy", random.standard_normal((num_new, columns), np.float32))
+    for name, dim in FEATURE_DIMS.items():
+        np.save(folder / "features" / f"{name}.npy", random.standard_normal((num_new, dim), np.float32))
     columns = {
         "item_id": [f"new-{row:06d}" for row in range(num_new)],
         "title": [f"The title of the new item number {row}" for row in range(num_new)],

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
-from model.item_encoder import ItemEncoder
+from model.item_encoder import ItemEncoder, ItemEncoderConfig
 from offline.artefacts import load_catalogue, load_settings, open_run_decoder
 from offline.checkpoint import load_checkpoint, module_bytes
 from offline.errors import BadInputError, GateRefusedError
@@ -57,7 +56,7 @@ def publish(
                 "anew what has changed"
             )
     gate = check_gate(run)
-    encoder = ItemEncoder.of(load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_rqvae))
+    encoder = load_checkpoint(ItemEncoder, ItemEncoderConfig, run.item_encoder)
     arrays = release_arrays(run, encoder)
     version, created = new_version(arrays)
     trained = run.read_json("run.json")

@@ -25,7 +25,10 @@ from offline.errors import BadInputError, LockedError
 from offline.recipe_settings import Recipe
 
 GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz", "text_space.npz")
-REC_ID_FILES = ("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "rec_ids.json", "item_table.npz")
+REC_ID_FILES = (
+    *("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "rec_ids.json", "item_table.npz"),
+    *("item_encoder.safetensors", "item_encoder.json"),
+)
 GENERATOR_FILES = ("generator.safetensors", "generator.json")
 DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
 METRICS_FILES = ("metrics.json",)
@@ -38,6 +41,7 @@ class RunFolder:
         self.folder = folder
         self.graph_encoder = folder / "graph_encoder"
         self.graph_rqvae = folder / "graph_rqvae"
+        self.item_encoder = folder / "item_encoder"
         self.generator = folder / "generator"
         self.decoder = folder / "decoder.onnx"
         self._stages = folder / "stages.json"

@@ -9,8 +9,16 @@ from torch import Tensor
 
 from model.beam_decoder import BeamDecoder as TorchBeamDecoder
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
+from model.item_encoder import ItemEncoder
 from offline import progress
-from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
+from offline.artefacts import (
+    Catalogue,
+    load_catalogue,
+    load_generator,
+    load_text_space,
+    open_decoder,
+    open_run_decoder,
+)
 from offline.assign import assign_rec_ids
 from offline.checkpoint import load_checkpoint, save_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
@@ -118,40 +126,39 @@ def require_same_dataset(run: RunFolder, data: Path) -> None:
 
 def text_space(dataset: Dataset, recipe: Recipe) -> TextSpace | None:
     """What turns titles and categories into vectors, where the dataset has these and no features of its own."""
-    if dataset.features or not any(item_texts(dataset.titles, dataset.categories)):
+    if dataset.features:
         return None
+    if not any(item_texts(dataset.titles, dataset.categories)):
+        progress.say(f"{dataset.name} has no features/, titles or categories: learning from the interactions alone")
+        return None
+    progress.say(f"{dataset.name} has no features/: using text vectors made from its titles and categories")
     return dataset_text_space(dataset, recipe.graph.text_dim, recipe.seed)
 
 
-def item_features(dataset: Dataset, recipe: Recipe, space: TextSpace | None = None) -> dict[str, Tensor]:
+def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
     """The dataset's features; without any, text vectors of titles and categories; without those, nothing.
-
-    Args:
-        dataset: validated dataset.
-        recipe: which modalities are left out, and how text vectors are made.
-        space: spares making it again, from `text_space`.
 
     Raises:
         BadInputError: the recipe leaves out a modality that the dataset does not have.
     """
+    return features_in(dataset, recipe, text_space(dataset, recipe))
+
+
+def features_in(dataset: Dataset, recipe: Recipe, space: TextSpace | None) -> dict[str, Tensor]:
+    """Like `item_features`, with the text space that was made before."""
     left_out = set(recipe.graph.without_modalities)
     if unknown := left_out - dataset.features.keys():
         raise BadInputError(
             f"without_modalities names {sorted(unknown)}; {dataset.name} has {sorted(dataset.features)}"
         )
-    if dataset.features:
-        return {name: torch.from_numpy(values) for name, values in dataset.features.items() if name not in left_out}
-    space = space or text_space(dataset, recipe)
-    if space is None:
-        progress.say(f"{dataset.name} has no features/, titles or categories: learning from the interactions alone")
-        return {}
-    progress.say(f"{dataset.name} has no features/: using text vectors made from its titles and categories")
-    return {"text": torch.from_numpy(space.vectors(item_texts(dataset.titles, dataset.categories)))}
+    if space is not None:
+        return {"text": torch.from_numpy(space.vectors(item_texts(dataset.titles, dataset.categories)))}
+    return {name: torch.from_numpy(values) for name, values in dataset.features.items() if name not in left_out}
 
 
 def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
     space = text_space(dataset, recipe)
-    model, vectors, state = train_graph(dataset, item_features(dataset, recipe, space), recipe)
+    model, vectors, state = train_graph(dataset, features_in(dataset, recipe, space), recipe)
     save_checkpoint(model, model.config, run.graph_encoder)
     run.save_arrays("text_space", {} if space is None else space.arrays())
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
@@ -161,9 +168,12 @@ def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
 def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
     model = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_encoder)
     keys = torch.from_numpy(run.load_arrays("vectors")["keys"])
-    model, quantized = train_rq_vae(model, keys, lambda: item_features(dataset, recipe), recipe)
+    features = features_in(dataset, recipe, load_text_space(run))
+    model, quantized = train_rq_vae(model, keys, lambda: features, recipe)
     rec_ids, space, report = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
     save_checkpoint(model, model.config, run.graph_rqvae)
+    encoder = ItemEncoder.of(model, features, keys, torch.from_numpy(dataset.train_counts()))
+    save_checkpoint(encoder, encoder.config, run.item_encoder)
     run.save_arrays("rec_ids", {"rec_ids": rec_ids})
     run.save_arrays("item_table", item_table(dataset).arrays())
     run.write_json("rec_ids.json", {**asdict(space), "temperature": model.config.temperature, "report": asdict(report)})

@@ -58,6 +58,15 @@ def write_without_cold(world: ColdWorld, folder: Path) -> Path:
     return folder
 
 
+def write_new(world: ColdWorld, folder: Path) -> Path:
+    """The cold items alone, with all interactions of their dataset."""
+    dataset = world.dataset
+    write_items(dataset, np.flatnonzero(world.cold), folder)
+    log = pl.concat([_rows(dataset, part, name) for name, part in zip(SPLITS, _parts(dataset), strict=True)])
+    log.write_parquet(folder / "interactions.parquet")
+    return folder
+
+
 def write_items(dataset: Dataset, rows: IntArray, folder: Path) -> None:
     """items.parquet and features/ of some items."""
     (folder / "features").mkdir(parents=True, exist_ok=True)

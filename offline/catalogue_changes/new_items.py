@@ -61,7 +61,7 @@ def read_new_items(data: Path, base: BaseRelease, feature_dims: dict[str, int]) 
     new = table.filter(is_new)
     titles, categories = tuple(new["title"].to_list()), tuple(map(tuple, new["categories"].to_list()))
     features: dict[str, Tensor] = {}
-    if len(rows):
+    if len(rows) and feature_dims:
         space = base.text_space()
         if space is not None:
             features = {"text": torch.from_numpy(space.vectors(item_texts(titles, categories)))}

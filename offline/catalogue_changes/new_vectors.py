@@ -16,7 +16,7 @@ from offline.catalogue_changes.new_items import NewItems
 from offline.errors import BadInputError
 from offline.neighbour_contexts import Neighbourhood
 
-USERS_WORTH_CONTENT: Final = 4.0
+USERS_WORTH_CONTENT: Final = 2.0
 """So many users say as much of an item as its content does (docs/experiments.md)."""
 
 

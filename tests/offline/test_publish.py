@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import redis
 
-from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from model.item_encoder import ItemEncoder, ItemEncoderConfig
 from offline.artefacts import load_catalogue
 from offline.checkpoint import load_checkpoint, module_from_bytes
@@ -78,7 +77,7 @@ def test_the_encoders_of_the_features_are_written_down(own_run: RunFolder, store
 
 
 def test_every_array_reads_back(run: RunFolder, store: ReleaseStore) -> None:
-    encoder = ItemEncoder.of(load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_rqvae))
+    encoder = load_checkpoint(ItemEncoder, ItemEncoderConfig, run.item_encoder)
     manifest, written = store.read_manifest(publish(run, store)), release_arrays(run, encoder)
     assert set(manifest.arrays) == set(written)
     for name, array in written.items():
@@ -137,7 +136,14 @@ def test_vectors_that_are_not_finite_are_named(own_run: RunFolder, name: str) ->
         check_gate(own_run)
 
 
-FILES = ("vectors.npz", "rec_ids.npz", "item_table.npz", "decoder.onnx", "graph_rqvae.safetensors", "graph_rqvae.json")
+FILES = (
+    "vectors.npz",
+    "rec_ids.npz",
+    "item_table.npz",
+    "decoder.onnx",
+    "item_encoder.safetensors",
+    "item_encoder.json",
+)
 FILES += ("settings.json", "metrics.json", "parity.json", "rec_ids.json", "run.json", "text_space.npz")
 
 

@@ -12,6 +12,7 @@ import redis
 import torch
 
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
+from model.item_encoder import ItemEncoder, ItemEncoderConfig
 from offline.artefacts import load_catalogue
 from offline.catalogue_changes.add_items import add_items
 from offline.catalogue_changes.base_release import BaseRelease, halves, open_base
@@ -77,17 +78,17 @@ def test_what_was_there_stays_as_it_was(
     assert target.store.active_version() == base.version
 
 
-def test_it_gets_what_training_gives_an_item_that_nobody_had(
+def test_its_key_is_that_of_its_like_and_its_context_that_of_its_neighbours(
     base: BaseRelease, run: RunFolder, target: Target, new_items: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Key and context by the slow way: the whole Graph RQ-VAE, and the smoothing of the training."""
+    """The key as the run's own encoder has it; the context by the smoothing of the training."""
     add_items(new_items(tmp_path / "new", "even"), target)
     key, context = (half[SIZE] for half in halves(open_base(target.store).vectors))
-    model = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_rqvae)
-    content = {"image": torch.ones(1, 6), "text": torch.ones(1, 4)}
-    expected = model.joined([member.key_content(model.scaler(content), 1) for member in model.encoders()])[0]
+    encoder = load_checkpoint(ItemEncoder, ItemEncoderConfig, run.item_encoder)
+    expected = encoder.content_keys({"image": torch.ones(1, 6), "text": torch.ones(1, 4)})[0]
     torch.testing.assert_close(key, expected)
     keys, contexts = load_catalogue(run).vectors
+    assert ((keys @ key).topk(10).indices % 2 == 0).all()
     known = torch.arange(SIZE + 1) < SIZE
     joined = torch.cat([keys, expected[None]]), torch.cat([contexts, torch.zeros(1, contexts.shape[1])])
     torch.testing.assert_close(context, smoothed_contexts(*joined, known, 0.0)[SIZE])
@@ -176,13 +177,16 @@ def test_titles_and_categories_make_the_vectors_where_they_did_so_in_training(
     own_run.save_arrays("text_space", space.arrays())
     trained = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, own_run.graph_rqvae)
     model = GraphRQVAE(replace(trained.config, feature_dims={"text": space.basis.shape[1]}))
-    model.fit({"text": torch.from_numpy(space.vectors(texts))}, torch.ones(SIZE))
-    save_checkpoint(model, model.config, own_run.graph_rqvae)
+    keys, counts = load_catalogue(own_run).vectors.keys, torch.full((SIZE,), 29)
+    values = {"text": torch.from_numpy(space.vectors(texts))}
+    model.fit(values, counts)
+    encoder = ItemEncoder.of(model, values, keys, counts)
+    save_checkpoint(encoder, encoder.config, own_run.item_encoder)
     publish(own_run, target.store)
     folder = new_items(tmp_path / "new", "even", "odd")
     shutil.rmtree(folder / "features")
     add_items(folder, target)
-    keys = halves(open_base(target.store).vectors)[0][SIZE:]
+    found = halves(open_base(target.store).vectors)[0]
     vectors = {"text": torch.from_numpy(space.vectors(["A new even thing even new", "A new odd thing odd new"]))}
-    expected = model.joined([member.key_content(model.scaler(vectors), 2) for member in model.encoders()])
-    torch.testing.assert_close(keys, expected.detach())
+    torch.testing.assert_close(found[SIZE:], encoder.content_keys(vectors))
+    assert ((found[SIZE:] @ found[:SIZE].T).topk(5).indices % 2).tolist() == [[0] * 5, [1] * 5]
