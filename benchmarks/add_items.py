@@ -13,6 +13,7 @@ on stands on stderr. A million items need 12 GB of memory. --quick: 100,000 item
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -152,11 +153,13 @@ def changed(service: ServiceProcess, url: str, job: list[str]) -> dict[str, Any]
     progress(f"running {job[0]}")
     asked = _Asking(service.url)
     asked.start()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "offline", *job, "--redis-url", url], stdout=subprocess.PIPE, check=False
     )
     job_seconds = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(f"{job} ended with {done.returncode}")
     result = json.loads(done.stdout)
@@ -168,6 +171,7 @@ def changed(service: ServiceProcess, url: str, job: list[str]) -> dict[str, Any]
     asked.stop()
     return {
         "job_seconds": round(job_seconds, 2),
+        "job_cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
         "served_after_seconds": round(served_seconds, 2),
         "job": result,
         "requests_meanwhile": {"answered": len(asked.releases), "failed": asked.failed},
@@ -179,13 +183,13 @@ class _Asking(threading.Thread):
 
     Attributes:
         releases: that the answers came from.
-        failed: requests that got no answer.
+        failed: what was said to requests that got no answer.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
         self.releases: list[str] = []
-        self.failed = 0
+        self.failed: list[str] = []
         self._ended = threading.Event()
         body = json.dumps({"history": ["item-00000003", "item-00000030"], "n": 10}).encode()
         headers = {"Content-Type": "application/json"}
@@ -197,8 +201,8 @@ class _Asking(threading.Thread):
             try:
                 with urllib.request.urlopen(self._request, timeout=30) as answer:
                     self.releases.append(json.load(answer)["release"])
-            except (OSError, urllib.error.URLError):
-                self.failed += 1
+            except (OSError, urllib.error.URLError) as error:
+                self.failed.append(str(error))
 
     def stop(self) -> None:
         """End it."""

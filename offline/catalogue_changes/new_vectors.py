@@ -5,6 +5,7 @@ Letters: M = new items, D = columns of a key.
 
 from typing import Final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +19,9 @@ from offline.neighbour_contexts import Neighbourhood
 
 USERS_WORTH_CONTENT: Final = 2.0
 """So many users say as much of an item as its content does (docs/experiments.md)."""
+
+MOST_NEIGHBOURS: Final = 2**17
+"""Items that contexts are taken from, those that were had most: the search is exhaustive."""
 
 
 @torch.no_grad()
@@ -50,7 +54,10 @@ def new_keys(encoder: ItemEncoder, new: NewItems, users: ItemUsers | None) -> Te
 @torch.no_grad()
 def new_contexts(base: BaseRelease, keys: Tensor) -> Tensor:
     """Contexts [M, D] as training gives them to items nobody had: the mean of their nearest neighbours' by key."""
-    known = base.items.train_counts > 0
-    if not known.any():
+    counts = base.items.train_counts
+    known = np.flatnonzero(counts > 0)
+    if not len(known):
         return torch.zeros_like(keys)
+    if len(known) > MOST_NEIGHBOURS:
+        known = np.sort(known[np.argpartition(-counts[known], MOST_NEIGHBOURS)[:MOST_NEIGHBOURS]])
     return Neighbourhood(*halves(base.vectors[known])).contexts_near(keys)
