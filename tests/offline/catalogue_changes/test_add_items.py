@@ -173,7 +173,7 @@ def test_titles_and_categories_make_the_vectors_where_they_did_so_in_training(
     own_run: RunFolder, target: Target, new_items: Callable[..., Path], tmp_path: Path
 ) -> None:
     texts = [f"The {'odd' if row % 2 else 'even'} thing {row}" for row in range(SIZE)]
-    space = fit_text_space(texts, dim=5, seed=0)
+    space = fit_text_space(texts, dim=2, seed=0)  # what they have in common, and which of the two words
     own_run.save_arrays("text_space", space.arrays())
     trained = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, own_run.graph_rqvae)
     model = GraphRQVAE(replace(trained.config, feature_dims={"text": space.basis.shape[1]}))
@@ -185,8 +185,11 @@ def test_titles_and_categories_make_the_vectors_where_they_did_so_in_training(
     publish(own_run, target.store)
     folder = new_items(tmp_path / "new", "even", "odd")
     shutil.rmtree(folder / "features")
+    titles = ["The even thing 70", "The odd thing 71"]
+    columns = {"item_id": ["new-0", "new-1"], "title": titles, "categories": [[], []]}
+    pl.DataFrame(columns).write_parquet(folder / "items.parquet")
     add_items(folder, target)
     found = halves(open_base(target.store).vectors)[0]
-    vectors = {"text": torch.from_numpy(space.vectors(["A new even thing even new", "A new odd thing odd new"]))}
+    vectors = {"text": torch.from_numpy(space.vectors(titles))}
     torch.testing.assert_close(found[SIZE:], encoder.content_keys(vectors))
     assert ((found[SIZE:] @ found[:SIZE].T).topk(5).indices % 2).tolist() == [[0] * 5, [1] * 5]
