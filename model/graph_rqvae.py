@@ -96,11 +96,11 @@ class GraphRQVAE(nn.Module):
         self.members = nn.ModuleList(_member(config, content) for content in config.members)
         # Half of the weight after every so many items would be a guess: training finds it from a flat start.
         self.log_recency = nn.Parameter(torch.zeros(config.max_history), requires_grad=config.ordered_history)
-        self.encoder = _perceptron(config.dim, config.latent_dim)
+        self.encoder = perceptron(config.dim, config.latent_dim)
         self.quantizer = ResidualQuantizer(
             QuantizerConfig(num_levels=config.num_levels, codebook_size=config.codebook_size, dim=config.latent_dim)
         )
-        self.decoder = _perceptron(config.latent_dim, config.dim)
+        self.decoder = perceptron(config.latent_dim, config.dim)
         self.register_buffer("has_interactions", torch.ones(config.num_items, 1))
         self.register_buffer("projection", torch.eye(config.width)[:, : config.dim].contiguous())
 
@@ -196,6 +196,7 @@ def _member(config: GraphRQVAEConfig, content: Content) -> GraphEncoder:
     )
 
 
-def _perceptron(dim_in: int, dim_out: int) -> nn.Sequential:
+def perceptron(dim_in: int, dim_out: int) -> nn.Sequential:
+    """One hidden layer, as wide as the wider side."""
     hidden = max(dim_in, dim_out)
     return nn.Sequential(nn.Linear(dim_in, hidden), nn.ReLU(), nn.Linear(hidden, dim_out))

@@ -12,6 +12,7 @@ from model.history_state import HistoryState
 from offline.checkpoint import load_checkpoint
 from offline.errors import BadInputError
 from offline.run_folder import RunFolder
+from offline.text_features import TextSpace
 from service.contract.manifest import ModelSettings
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import Trie, build_trie
@@ -62,6 +63,16 @@ def load_catalogue(run: RunFolder) -> Catalogue:
         return Catalogue(trie, space, vectors, history_state, temperature)
     except (KeyError, ValueError) as error:
         raise BadInputError(f"{run.folder}: its Rec-IDs cannot be used ({error}); train the run again") from error
+
+
+def load_text_space(run: RunFolder) -> TextSpace | None:
+    """What made vectors of titles and categories in this run; None where the features came with the dataset.
+
+    Raises:
+        BadInputError: the file is missing or damaged.
+    """
+    arrays = run.load_arrays("text_space")
+    return TextSpace.from_arrays(arrays) if arrays else None
 
 
 def load_generator(run: RunFolder) -> Generator:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from offline.errors import BadInputError
@@ -43,6 +43,11 @@ def read_checkpoint(stem: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return dict(json.loads(config_path.read_text())), load_file(weights_path)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise BadInputError(f"checkpoint {stem} cannot be read ({error}); train the run again") from error
+
+
+def module_bytes(module: nn.Module) -> bytes:
+    """The weights of a module as a release holds them; `module_from_bytes` is the inverse."""
+    return bytes(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
 
 
 def module_from_bytes(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from offline import moving_jobs, progress, release_jobs, report_job, retention_jobs
+from offline.catalogue_changes import jobs as catalogue_jobs
 from offline.encoding.job import encode
 from offline.errors import BadInputError
 from offline.importing import jobs as importing_jobs
@@ -170,6 +171,9 @@ releases.callback()(release_jobs.releases)
 for command in (moving_jobs.save, moving_jobs.load, moving_jobs.copy, moving_jobs.verify, retention_jobs.delete):
     releases.command()(command)
 cli.add_typer(releases, name="releases")
+
+for change in (catalogue_jobs.add_items, catalogue_jobs.remove_items):
+    cli.command(change.__name__.replace("_", "-"))(change)
 
 
 @cli.command("load-histories")

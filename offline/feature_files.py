@@ -10,16 +10,19 @@ from offline import progress
 from offline.errors import BadInputError
 
 
-def read_features(folder: Path, num_items: int) -> dict[str, npt.NDArray[np.float32]]:
+def read_features(
+    folder: Path, num_items: int, rows: npt.NDArray[np.int64] | None = None
+) -> dict[str, npt.NDArray[np.float32]]:
     """Reads and checks every `<modality>.npy` of the features folder.
 
     Args:
         folder: the features folder; where it is absent there are no features, which is allowed.
         num_items: how many rows every file must have.
+        rows: reads and checks these alone; None for all.
 
     Returns:
-        Modality -> float32 [num_items, dim], in the order of the names. A row that is all NaN means that the item lacks
-        this modality; a file in which no item has it is left out with a warning.
+        Modality -> float32 [num_items or len(rows), dim], in the order of the names. A row that is all NaN means that
+        the item lacks this modality; a file in which no item has it is left out with a warning.
 
     Raises:
         BadInputError: a file whose name cannot name a modality, that is not a 2-D float .npy with a row per item, or
@@ -31,7 +34,7 @@ def read_features(folder: Path, num_items: int) -> dict[str, npt.NDArray[np.floa
             raise BadInputError(
                 f"{path}: {path.stem!r} cannot name a modality; rename the file with letters, digits, '_' and '-'"
             )
-    features = {path: _read_feature(path, num_items) for path in paths}
+    features = {path: _read_feature(path, num_items, rows) for path in paths}
     empty = [path for path, vectors in features.items() if np.isnan(vectors[:, 0]).all()]  # a row is NaN as a whole
     for path in empty:
         progress.say(
@@ -41,10 +44,13 @@ def read_features(folder: Path, num_items: int) -> dict[str, npt.NDArray[np.floa
     return {path.stem: vectors for path, vectors in features.items() if path not in empty}
 
 
-def _read_feature(path: Path, num_items: int) -> npt.NDArray[np.float32]:
+def _read_feature(path: Path, num_items: int, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32]:
     try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
+        if rows is None:
+            with path.open("rb") as file:
+                stored = np.load(file, allow_pickle=False)
+        else:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise BadInputError(
             f"{path}: cannot be read as an array of numbers ({error}); write 2-D float16 or float32 with np.save"
@@ -61,24 +67,30 @@ def _read_feature(path: Path, num_items: int) -> npt.NDArray[np.float32]:
             f"{path}: has {len(stored)} rows, but items.parquet has {num_items} items; row r must belong to row r of "
             f"items.parquet, with a row of NaN where an item lacks this modality"
         )
+    if rows is None:
+        rows = np.arange(num_items)
+    else:
+        stored = np.asarray(stored[rows])
     with np.errstate(over="ignore"):  # a float64 too large for float32 becomes an infinity, which is refused below
-        vectors = stored.astype(np.float32, copy=False)
-    _check_values(vectors, path)
+        vectors: npt.NDArray[np.float32] = stored.astype(np.float32, copy=False)
+    _check_values(vectors, path, rows)
     return vectors
 
 
-def _check_values(vectors: npt.NDArray[np.float32], path: Path) -> None:
+def _check_values(vectors: npt.NDArray[np.float32], path: Path, rows: npt.NDArray[np.int64]) -> None:
     with np.errstate(invalid="ignore"):  # inf - inf
         sums = vectors.sum(axis=1, dtype=np.float64)  # not finite exactly where a value of the row is not
     suspects = np.flatnonzero(~np.isfinite(sums))
     infinite = np.isinf(vectors[suspects])
     if infinite.any():
-        _refuse_cell(path, suspects, infinite, "infinite", "replace it, or make the whole row NaN if it is missing")
+        _refuse_cell(
+            path, rows[suspects], infinite, "infinite", "replace it, or make the whole row NaN if it is missing"
+        )
     absent = np.isnan(vectors[suspects])
     partly = absent & ~absent.all(axis=1, keepdims=True)
     if partly.any():
         _refuse_cell(
-            path, suspects, partly, "NaN in part of a row", "make the whole row NaN (missing) or fill the value"
+            path, rows[suspects], partly, "NaN in part of a row", "make the whole row NaN (missing) or fill the value"
         )
 
 

@@ -38,11 +38,7 @@ def publish(
     from offline.publish import publish as publish_run
     from offline.run_folder import RunFolder
 
-    if arm == CANARY_ARM and share is None:
-        raise BadInputError("--arm canary needs a --share of the users, such as 0.1")
-    if arm != CANARY_ARM and share is not None:
-        raise BadInputError("--share is for --arm canary; the main arm has what the canary leaves")
-    _check_share(share)
+    check_arm(arm, share)
     key = signing_key(signing_key_file)
     folder = RunFolder(run)
     folder.require("metrics")
@@ -140,7 +136,9 @@ def open_store(
     """
     with named_errors(keys):
         try:
-            yield ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key, verification_keys=verification_keys)
+            # Whoever signs starts from what is signed, too: else a forged release would get a true signature.
+            accepted = verification_keys or (() if key is None else (key,))
+            yield ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key, verification_keys=accepted)
         except (NoRoomError, BlobsUnreachableError) as error:
             raise JobError(str(error)) from error
         except BadInputError:
@@ -156,6 +154,19 @@ def _require_no_flags(context: typer.Context) -> None:
     if given:
         flag = f"--{given[0].replace('_', '-')}"
         raise BadInputError(f"{flag} stands before {context.invoked_subcommand}; write it behind it")
+
+
+def check_arm(arm: str, share: float | None) -> None:
+    """Refuse a share that does not go with its arm.
+
+    Raises:
+        BadInputError: a canary without a share, another arm with one, or a share that is none.
+    """
+    if arm == CANARY_ARM and share is None:
+        raise BadInputError("--arm canary needs a --share of the users, such as 0.1")
+    if arm != CANARY_ARM and share is not None:
+        raise BadInputError("--share is for --arm canary; the main arm has what the canary leaves")
+    _check_share(share)
 
 
 def _check_share(share: float | None) -> None:

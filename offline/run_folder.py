@@ -7,11 +7,9 @@ again mends it.
 
 import hashlib
 import json
-import os
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,18 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from offline.checkpoint import write_json
-from offline.errors import BadInputError, LockedError
+from offline.errors import BadInputError
+from offline.folder_lock import locked_folder
 from offline.peak_memory import PeakMemory
 from offline.recipe_settings import Recipe
 
-GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz", "losses.graph.json")
+GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz", "text_space.npz", "losses.graph.json")
 REC_ID_FILES = (
-    "graph_rqvae.safetensors",
-    "graph_rqvae.json",
-    "rec_ids.npz",
-    "rec_ids.json",
-    "item_table.npz",
-    "losses.rec_ids.json",
+    *("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "rec_ids.json", "item_table.npz"),
+    *("item_encoder.safetensors", "item_encoder.json", "losses.rec_ids.json"),
 )
 GENERATOR_FILES = ("generator.safetensors", "generator.json", "teacher.json", "losses.generator.json")
 DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
@@ -47,6 +42,7 @@ class RunFolder:
         self.folder = folder
         self.graph_encoder = folder / "graph_encoder"
         self.graph_rqvae = folder / "graph_rqvae"
+        self.item_encoder = folder / "item_encoder"
         self.generator = folder / "generator"
         self.decoder = folder / "decoder.onnx"
         self._stages = folder / "stages.json"
@@ -61,27 +57,13 @@ class RunFolder:
             LockedError: another process trains in it.
         """
         self._make()
-        if sys.platform == "win32":
-            yield
-            return
-        import fcntl
-
-        try:
-            held = os.open(self.folder, os.O_RDONLY)
-        except OSError as error:
-            raise self._unusable(error) from error
-        try:
+        busy = f"another process trains in {self.folder}; wait for it or take another --run"
+        with ExitStack() as held:
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LockedError(
-                    f"another process trains in {self.folder}; wait for it or take another --run"
-                ) from error
-            except OSError:  # a file system without locks
-                pass
+                held.enter_context(locked_folder(self.folder, busy))
+            except OSError as error:
+                raise self._unusable(error) from error
             yield
-        finally:
-            os.close(held)
 
     def _make(self) -> None:
         try:
@@ -92,28 +74,40 @@ class RunFolder:
     def _unusable(self, error: OSError) -> BadInputError:
         return BadInputError(f"{self.folder} cannot be the folder of a run ({error}); give another --run")
 
-    def begin(self, recipe: Recipe, dataset_fingerprint: str, dataset: str, *, warm_start: str | None = None) -> None:
+    def begin(
+        self,
+        recipe: Recipe,
+        dataset_fingerprint: str,
+        dataset: str,
+        *,
+        encoders: Mapping[str, str] | None = None,
+        warm_start: str | None = None,
+    ) -> None:
         """Start or resume a run.
 
         Args:
             recipe: of the run.
             dataset_fingerprint: see `fingerprint`.
             dataset: its name.
+            encoders: modality to the fingerprint of what made its features, where it is known.
             warm_start: digest of the run that this one starts from, see `digest`.
 
         Raises:
-            BadInputError: the folder holds a run of another recipe, other data or another start, or cannot be made.
+            BadInputError: the folder holds a run of another recipe, other data, other encoders or another start, or
+                cannot be made.
         """
         self._make()
         for left in self.folder.glob("*.part"):  # by a writer that was killed
             left.unlink(missing_ok=True)
         wanted: dict[str, Any] = {"recipe": asdict(recipe), "dataset": dataset, "dataset_sha256": dataset_fingerprint}
-        wanted["warm_start"] = warm_start
+        wanted |= {"encoders": dict(encoders or {}), "warm_start": warm_start}
         wanted = json.loads(json.dumps(wanted))  # tuples become lists, as they will come back
         path = self.folder / "run.json"
         if path.exists():
             found = self.read_json("run.json")
-            differing = _differences(found, {**wanted, "dataset": found.get("dataset")})  # its name may change
+            kept = {"dataset": found.get("dataset")}  # its name may change
+            found.setdefault("encoders", wanted["encoders"])  # an earlier version did not write them down
+            differing = _differences(found, {**wanted, **kept})
             if differing:
                 more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
                 raise BadInputError(

@@ -1,16 +1,19 @@
 """Text vectors for items that come with titles or categories but without features: hashed TF-IDF, then SVD (LSA).
 
 No model to download and nothing to fit but one matrix, so the first run works on any machine. A dataset that has
-`features/` is served by those instead.
+`features/` is served by those instead. What was fitted is a `TextSpace`; a release keeps it, so that the texts of later
+items get vectors in the same space.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
 
 from offline.dataset import Dataset
@@ -39,6 +42,54 @@ def item_texts(titles: Sequence[str], categories: Sequence[Sequence[str]]) -> li
     return [" ".join([title, *names]).strip() for title, names in zip(titles, categories, strict=True)]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextSpace:
+    """What was learned of a catalogue's texts: turns any text into a vector of the same space.
+
+    Attributes:
+        idf: float32 [buckets of all kinds of n-grams], how much the rare ones count.
+        columns: int32 [C], the buckets that the directions know.
+        basis: float32 [C, dim], the directions.
+    """
+
+    idf: FloatArray
+    columns: npt.NDArray[np.int32]
+    basis: FloatArray
+
+    def vectors(self, texts: Sequence[str]) -> FloatArray:
+        """[N, dim]; a text without any character but white space is a row of NaN (missing)."""
+        present = np.flatnonzero([bool(text.strip()) for text in texts])
+        vectors = np.full((len(texts), self.basis.shape[1]), np.nan, dtype=np.float32)
+        for start in range(0, len(present), _BLOCK_ROWS):
+            rows = present[start : start + _BLOCK_ROWS]
+            vectors[rows] = _weighed(_counts([texts[row] for row in rows]), self.idf)[:, self.columns] @ self.basis
+        return vectors
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Names and arrays as a run and a release store them; `TextSpace.from_arrays` is the inverse."""
+        return {"idf": self.idf, "columns": self.columns, "basis": self.basis}
+
+    @staticmethod
+    def from_arrays(named: Mapping[str, npt.NDArray[Any]]) -> "TextSpace":
+        """Rebuild it.
+
+        Raises:
+            BadInputError: an array is missing, or they do not fit each other.
+        """
+        try:
+            idf, columns, basis = named["idf"], named["columns"], named["basis"]
+        except KeyError as error:
+            raise BadInputError(f"the text space lacks its array {error}; train and publish again") from error
+        known = 2 * _NUM_BUCKETS
+        fits = basis.ndim == 2 and columns.shape == basis.shape[:1] and idf.shape == (known,)
+        if not fits or (len(columns) and not 0 <= columns.min() <= columns.max() < known):
+            raise BadInputError(
+                f"the text space has idf {idf.shape}, columns {columns.shape} and basis {basis.shape}, which do not "
+                f"fit each other and {known} buckets; train and publish again"
+            )
+        return TextSpace(idf=idf, columns=columns, basis=basis)
+
+
 def text_vectors(texts: Sequence[str], *, dim: int, seed: int) -> FloatArray:
     """Turns texts into vectors whose cosine follows shared words and spelling.
 
@@ -60,27 +111,35 @@ def text_vectors(texts: Sequence[str], *, dim: int, seed: int) -> FloatArray:
     """
     if dim < 1:
         raise ValueError(f"dim={dim}: ask for at least 1 column")
-    present = np.flatnonzero([bool(text.strip()) for text in texts])
-    if not len(present):
+    if not any(text.strip() for text in texts):
         return np.full((len(texts), 1), np.nan, dtype=np.float32)
-    counters, basis = _fit([texts[row] for row in _sample(present, seed)], dim, seed)
-    vectors = np.full((len(texts), basis.shape[1]), np.nan, dtype=np.float32)
-    for start in range(0, len(present), _BLOCK_ROWS):
-        rows = present[start : start + _BLOCK_ROWS]
-        vectors[rows] = _tf_idf([texts[row] for row in rows], counters) @ basis
-    return vectors
+    return fit_text_space(texts, dim=dim, seed=seed).vectors(texts)
 
 
-def dataset_text_features(dataset: Dataset, dim: int, seed: int) -> FloatArray:
-    """Makes text vectors from a dataset's titles and categories, for one that has no features of its own.
+def fit_text_space(texts: Sequence[str], *, dim: int, seed: int) -> TextSpace:
+    """Learns the TF-IDF weights and the directions that explain most; arguments as of `text_vectors`.
+
+    At least one of the texts must have a character that is no white space.
+    """
+    present = np.flatnonzero([bool(text.strip()) for text in texts])
+    counts = _counts([texts[row] for row in _sample(present, seed)])
+    kinds = (counts[:, :_NUM_BUCKETS], counts[:, _NUM_BUCKETS:])
+    idf = np.concatenate([TfidfTransformer(sublinear_tf=True).fit(kind).idf_ for kind in kinds]).astype(np.float32)
+    matrix = _weighed(counts, idf)
+    used = np.flatnonzero(matrix.getnnz(axis=0))  # the SVD draws a dense random row per column: leave out empty ones
+    # TruncatedSVD without its explained variance, which divides by zero when all texts are equal.
+    _, sizes, directions = randomized_svd(matrix[:, used], min(dim, *matrix.shape, len(used)), random_state=seed)
+    rank = max(1, int((sizes > _RANK_TOLERANCE * sizes[0]).sum()))
+    return TextSpace(idf=idf, columns=used.astype(np.int32), basis=np.ascontiguousarray(directions[:rank].T))
+
+
+def dataset_text_space(dataset: Dataset, dim: int, seed: int) -> TextSpace:
+    """Learns the space of a dataset's titles and categories, for one that has no features of its own.
 
     Args:
         dataset: any dataset.
         dim: the most columns wanted, at least 1.
         seed: where the random numbers of the SVD start.
-
-    Returns:
-        [num_items, at most dim]; a row of NaN where an item has neither title nor category.
 
     Raises:
         BadInputError: no item has either.
@@ -92,30 +151,21 @@ def dataset_text_features(dataset: Dataset, dim: int, seed: int) -> FloatArray:
             "items, so there is nothing to make text vectors from; add features/<modality>.npy, or a 'title' or "
             "'categories' column to items.parquet"
         )
-    return text_vectors(texts, dim=dim, seed=seed)
+    return fit_text_space(texts, dim=dim, seed=seed)
 
 
-# A kind of n-gram and how much its rare ones count.
-_Counters = list[tuple[HashingVectorizer, TfidfTransformer]]
+def dataset_text_features(dataset: Dataset, dim: int, seed: int) -> FloatArray:
+    """Text vectors of a dataset's items, [num_items, at most dim]: see `dataset_text_space`, which has the arguments.
+
+    A row of NaN where an item has neither title nor category.
+    """
+    return dataset_text_space(dataset, dim, seed).vectors(item_texts(dataset.titles, dataset.categories))
 
 
 def _sample(rows: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
     if len(rows) <= _BLOCK_ROWS:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, _BLOCK_ROWS, replace=False))
-
-
-def _fit(texts: list[str], dim: int, seed: int) -> tuple[_Counters, FloatArray]:
-    """Learns the TF-IDF weights and the directions that explain most: [2 * _NUM_BUCKETS, at most dim]."""
-    counters = [(counter, TfidfTransformer(sublinear_tf=True).fit(counter.transform(texts))) for counter in _hashers()]
-    matrix = _tf_idf(texts, counters)
-    used = np.flatnonzero(matrix.getnnz(axis=0))  # the SVD draws a dense random row per column: leave out empty ones
-    # TruncatedSVD without its explained variance, which divides by zero when all texts are equal.
-    _, sizes, directions = randomized_svd(matrix[:, used], min(dim, len(texts), len(used)), random_state=seed)
-    rank = max(1, int((sizes > _RANK_TOLERANCE * sizes[0]).sum()))
-    basis = np.zeros((matrix.shape[1], rank), dtype=np.float32)
-    basis[used] = directions[:rank].T
-    return counters, basis
 
 
 def _hashers() -> list[HashingVectorizer]:
@@ -130,7 +180,17 @@ def _hashers() -> list[HashingVectorizer]:
     ]
 
 
-def _tf_idf(texts: list[str], counters: _Counters) -> sp.csr_matrix:
-    """Weighs n-grams: [N, 2 * _NUM_BUCKETS]. Each kind has unit norm per row, so that neither drowns the other."""
-    parts = [weights.transform(counter.transform(texts)) for counter, weights in counters]
+def _counts(texts: list[str]) -> sp.csr_matrix:
+    """How often each text has which n-gram: [N, 2 * _NUM_BUCKETS]."""
+    return sp.hstack([hasher.transform(texts) for hasher in _hashers()], format="csr", dtype=np.float32)
+
+
+def _weighed(counts: sp.csr_matrix, idf: FloatArray) -> sp.csr_matrix:
+    """TF-IDF of n-grams. Each kind has unit norm per row, so that neither drowns the other."""
+    parts = []
+    for kind in range(2):
+        columns = slice(kind * _NUM_BUCKETS, (kind + 1) * _NUM_BUCKETS)
+        part = counts[:, columns].tocsr()
+        part.data = (1 + np.log(part.data)) * idf[columns][part.indices]
+        parts.append(normalize(part, copy=False))
     return sp.hstack(parts, format="csr", dtype=np.float32)

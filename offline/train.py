@@ -11,15 +11,25 @@ from torch import Tensor
 
 from model.beam_decoder import BeamDecoder as TorchBeamDecoder
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
+from model.item_encoder import ItemEncoder
 from offline import progress
-from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
+from offline.artefacts import (
+    Catalogue,
+    load_catalogue,
+    load_generator,
+    load_text_space,
+    open_decoder,
+    open_run_decoder,
+)
 from offline.assign import KnownCodes, assign_rec_ids
 from offline.checkpoint import load_checkpoint, save_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
 from offline.dense_search import dense_ranking
+from offline.encoding.fingerprints import read_fingerprints
 from offline.errors import BadInputError, CollapsedRecIdsError
 from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
+from offline.item_features import features_in, text_space
 from offline.losses import recorded
 from offline.memory_needs import require_memory
 from offline.metrics import described, preferred, quality_by_user
@@ -41,7 +51,6 @@ from offline.run_folder import (
     fingerprint,
 )
 from offline.splits import HeldOutSplit
-from offline.text_features import dataset_text_features, item_texts
 from offline.train_generator import choose_teacher, generator_config, train_generator
 from offline.train_graph_rqvae import train_graph, train_rq_vae
 from offline.warm_codes import CodesStart, codes_start, kept_shares
@@ -84,7 +93,9 @@ def train_recipe(
     require_memory(dataset, recipe)
     start = _start_from(previous, run)
     with run.locked():
-        run.begin(recipe, fingerprint(data), dataset.name, warm_start=start.digest if start else None)
+        encoders = read_fingerprints(data / "features")
+        digest = start.digest if start else None
+        run.begin(recipe, fingerprint(data), dataset.name, encoders=encoders, warm_start=digest)
         record_origin(dataset, run)
         progress.say(
             f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} "
@@ -143,26 +154,6 @@ def require_same_dataset(run: RunFolder, data: Path) -> None:
         )
 
 
-def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
-    """The dataset's features; without any, text vectors of titles and categories; without those, nothing.
-
-    Raises:
-        BadInputError: the recipe leaves out a modality that the dataset does not have.
-    """
-    left_out = set(recipe.graph.without_modalities)
-    if unknown := left_out - dataset.features.keys():
-        raise BadInputError(
-            f"without_modalities names {sorted(unknown)}; {dataset.name} has {sorted(dataset.features)}"
-        )
-    if dataset.features:
-        return {name: torch.from_numpy(values) for name, values in dataset.features.items() if name not in left_out}
-    if not any(item_texts(dataset.titles, dataset.categories)):
-        progress.say(f"{dataset.name} has no features/, titles or categories: learning from the interactions alone")
-        return {}
-    progress.say(f"{dataset.name} has no features/: using text vectors made from its titles and categories")
-    return {"text": torch.from_numpy(dataset_text_features(dataset, recipe.graph.text_dim, recipe.seed))}
-
-
 def _start_from(previous: RunFolder | None, run: RunFolder) -> PreviousRun | None:
     if previous is None:
         return None
@@ -176,8 +167,10 @@ def _losses_of(run: RunFolder, stage: str) -> AbstractContextManager[None]:
 
 
 def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: PreviousRun | None) -> None:
-    model, vectors, state = train_graph(dataset, item_features(dataset, recipe), recipe, previous)
+    space = text_space(dataset, recipe, load_text_space(previous.run) if previous else None)
+    model, vectors, state = train_graph(dataset, features_in(dataset, recipe, space), recipe, previous)
     save_checkpoint(model, model.config, run.graph_encoder)
+    run.save_arrays("text_space", {} if space is None else space.arrays())
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
     run.save_arrays("vectors", {name: tensor.numpy() for name, tensor in tensors.items()})
 
@@ -185,19 +178,22 @@ def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: Prev
 def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: PreviousRun | None) -> None:
     graph = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_encoder)
     keys = torch.from_numpy(run.load_arrays("vectors")["keys"])
+    features = features_in(dataset, recipe, load_text_space(run))
     start = codes_start(previous, dataset, keys, graph.config, recipe) if previous else None
     try:
-        model, (rec_ids, space, report) = _codes(dataset, graph, keys, recipe, start)
+        model, (rec_ids, space, report) = _codes(graph, keys, features, dataset, recipe, start)
     except CollapsedRecIdsError as error:
         if start is None:
             raise
         progress.say(f"codes: start cold after all, because the previous codebooks no longer do: {error}")
         start = None
-        model, (rec_ids, space, report) = _codes(dataset, graph, keys, recipe, None)
+        model, (rec_ids, space, report) = _codes(graph, keys, features, dataset, recipe, None)
     if previous is not None and (kept := kept_shares(previous, dataset, rec_ids)):
         report = replace(report, kept_codes_share=kept[0], kept_rec_ids_share=kept[1])
         progress.say(f"{kept[0]:.1%} of the known items keep their codes, {kept[1]:.1%} their whole Rec-ID")
     save_checkpoint(model, model.config, run.graph_rqvae)
+    encoder = ItemEncoder.of(model, features, keys, torch.from_numpy(dataset.train_counts()))
+    save_checkpoint(encoder, encoder.config, run.item_encoder)
     run.save_arrays("rec_ids", {"rec_ids": rec_ids})
     run.save_arrays("item_table", item_table(dataset).arrays())
     description = {**asdict(space), "temperature": model.config.temperature, "codebooks": "kept" if start else "new"}
@@ -209,10 +205,15 @@ def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: Pr
 
 
 def _codes(
-    dataset: Dataset, graph: GraphRQVAE, keys: Tensor, recipe: Recipe, start: CodesStart | None
+    graph: GraphRQVAE,
+    keys: Tensor,
+    features: dict[str, Tensor],
+    dataset: Dataset,
+    recipe: Recipe,
+    start: CodesStart | None,
 ) -> tuple[GraphRQVAE, tuple[Int32Array, RecIdSpace, RecIdReport]]:
     """The whole Graph RQ-VAE, and the Rec-IDs that it gives."""
-    model, quantized = train_rq_vae(graph, keys, lambda: item_features(dataset, recipe), recipe, start)
+    model, quantized = train_rq_vae(graph, keys, lambda: features, recipe, start)
     known = KnownCodes(start.codes, recipe.warm.code_margin) if start else None
     return model, assign_rec_ids(model, quantized, dataset, recipe.rec_ids, known)
 

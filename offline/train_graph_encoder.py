@@ -15,6 +15,7 @@ from offline import progress
 from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, SetBatch
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
+from offline.neighbour_contexts import Neighbourhood
 from offline.optimise import optimise
 from offline.recipe_settings import GraphSettings, Recipe
 from offline.train_quantizer import joint_loss
@@ -24,8 +25,6 @@ RECENCY_SPEED = 10
 """The weights of recency start flat, and at the learning rate of the embeddings they would not get far."""
 
 ALIGNMENT_LEARNING_RATE = 1e-3
-NUM_NEIGHBOURS = 10
-"""Items whose contexts an item's own is smoothed with."""
 
 Graph = InteractionGraph | TransitionGraph
 
@@ -202,9 +201,6 @@ def _align(
 def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: float) -> Tensor:
     """Contexts [N, D] that take a share from their nearest neighbours' mean; all of it where nobody had the item.
 
-    Near are items whose keys, column by column relative to mean and deviation, point the same way: so the directions in
-    which all keys lie, popularity above all, do not decide it. By the keys as they are, smoothing helps nobody.
-
     Args:
         keys: unit vectors [N, D].
         contexts: [N, D]; random where an item has no interactions.
@@ -213,17 +209,10 @@ def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: floa
     """
     shares = torch.where(known, share, 1.0)
     rows = torch.nonzero(shares > 0).flatten()
-    known_rows = torch.nonzero(known).flatten()
-    if not len(rows) or not len(known_rows):
+    if not len(rows) or not known.any():
         return contexts
-    num_neighbours = min(NUM_NEIGHBOURS, max(1, len(known_rows) - 1))
-    known_keys, smoothed = keys[known], contexts.clone()
-    mean, deviation = known_keys.mean(0), known_keys.std(0, correction=0).clamp(min=1e-6)
-    relative = torch.nn.functional.normalize((keys - mean) / deviation, dim=1)
-    relative_known = relative[known]
-    for some in rows.split(1024):
-        similarity = relative[some] @ relative_known.T
-        similarity[known_rows == some.unsqueeze(1)] = -torch.inf  # nobody is their own neighbour
-        nearest = contexts[known_rows[similarity.topk(num_neighbours, dim=1).indices]].mean(dim=1)
-        smoothed[some] = contexts[some].lerp(nearest, shares[some].unsqueeze(1))
+    place = torch.where(known, known.cumsum(0) - 1, -1)
+    nearest = Neighbourhood(keys[known], contexts[known]).contexts_near(keys[rows], place[rows])
+    smoothed = contexts.clone()
+    smoothed[rows] = contexts[rows].lerp(nearest, shares[rows].unsqueeze(1))
     return smoothed

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 
 from offline.run_folder import METRICS_FILES, RunFolder
+from tests.offline.catalogue_changes.conftest import write_new_items
 from tests.offline.conftest import SIZE, item_id, taste, trained_checkerboard, user_id
 
 ROOT = Path(__file__).parents[1]
@@ -223,6 +224,30 @@ def test_a_second_publish_and_a_rollback_are_picked_up_under_load(world: World) 
     assert all(top == [item_id(3)] for _, top in versions)
     listed = world.result("releases")["releases"]
     assert {entry["version"]: entry["active"] for entry in listed} == {first: True, second: False}
+
+
+def test_an_item_that_training_never_saw_is_recommended_after_add_items(world: World, tmp_path: Path) -> None:
+    """The running service has it within seconds, for those who like its like; removed again, and rolled back."""
+    served, process = world.served(), world.process.pid
+    folder = write_new_items(tmp_path / "new", "even", "odd")
+    assert world.client.post("/recommend", json={"history": ["new-0"], "n": 5}).json()["source"] != "model"
+    added = world.result("add-items", "--data", folder)
+    world.wait_for(lambda: world.served() == added["version"])
+    for row in range(6):
+        mine, other = (f"new-{(row + step) % 2}" for step in range(2))
+        found = ids(world.recommend(user_id=user_id(row), n=10))
+        assert set(found[:2]) == {item_id(row), mine}  # what the checkerboard withholds from the user, and the new one
+        assert other not in found[:5]
+    answer = world.recommend(history=["new-1"], n=10)  # and it says something of whoever has it
+    assert (answer["source"], tastes(answer)) == ("model", {"odd"})
+    removed = world.result("remove-items", "--item", "new-0")
+    world.wait_for(lambda: world.served() == removed["version"])
+    assert "new-0" not in ids(world.recommend(user_id=user_id(0), n=50))
+    assert world.result("rollback") == {"version": added["version"]}
+    assert world.result("rollback") == {"version": served}
+    world.wait_for(lambda: world.served() == served)
+    assert world.process.pid == process
+    assert world.process.poll() is None
 
 
 def test_a_bad_publish_loses_nothing(world: World, tmp_path: Path) -> None:

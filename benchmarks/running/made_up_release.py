@@ -24,9 +24,13 @@ def release_arrays(
 
 
 def write_release(
-    store: ReleaseStore, version: str, arrays: dict[str, npt.NDArray[Any]], settings: ModelSettings
+    store: ReleaseStore,
+    version: str,
+    arrays: dict[str, npt.NDArray[Any]],
+    settings: ModelSettings,
+    item_encoder_config: dict[str, Any] | None = None,
 ) -> None:
-    """Write a release without activating it."""
+    """Write a release without activating it; it takes new items where `arrays` has an item encoder of that kind."""
     manifest = Manifest(
         version=version,
         created="2026-01-01T00:00:00Z",
@@ -36,5 +40,6 @@ def write_release(
         arrays=store.write_arrays(arrays),
         metrics={},
         gate={},
+        item_encoder_config=item_encoder_config or {},
     )
     store.write_manifest(manifest)

@@ -11,7 +11,6 @@ cannot be told from their copies, so all of them count.
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +22,8 @@ from typing import Any
 import polars as pl
 
 from offline import progress
-from offline.errors import BadInputError, LockedError
+from offline.errors import BadInputError
+from offline.folder_lock import locked_folder
 from offline.retraining.archive_index import ArchivedFile, PartitionIndex, indexed_partitions, read_index
 from offline.retraining.event_streams import BEFORE_ALL, EntryId, Fields
 from offline.retraining.whole_files import sha256_of, sync_folder, write_parquet_durably
@@ -71,18 +71,7 @@ class EventArchive:
             LockedError: another job changes the archive.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if sys.platform == "win32":
-            yield
-            return
-        import fcntl
-
-        with (self.folder / ".lock").open("w") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LockedError(f"another job changes {self.folder}; wait for it") from error
-            except OSError:  # a file system without locks
-                pass
+        with locked_folder(self.folder, f"another job changes {self.folder}; wait for it"):
             yield
 
     def index(self, partition: int) -> PartitionIndex:

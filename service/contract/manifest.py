@@ -10,15 +10,17 @@ from service.contract.blobs import ArraySpec
 from service.contract.rec_id import RecIdSpace
 from service.contract.signatures import require_signature, signature_of
 
-FORMAT_VERSION = 3
-"""Written. Since 2: where the blobs are, a signature, and no second sha256 of an array as a whole."""
+FORMAT_VERSION = 4
+"""Written. Since 3: which encoders made the features, and an item encoder in place of the whole Graph RQ-VAE."""
 
-READ_VERSIONS = (2, FORMAT_VERSION)
+READ_VERSIONS = (3, FORMAT_VERSION)
 """Read: this format and the previous one; `tests/fixtures` keeps a release of each."""
 
 DECODER_ARRAY = "decoder.onnx"
-GRAPH_RQVAE_ARRAY = "graph_rqvae.safetensors"
+ITEM_ENCODER_ARRAY = "item_encoder.safetensors"
 ITEM_VECTORS_ARRAY = "item_vectors"
+TEXT_SPACE_PREFIX = "text_space."
+"""Arrays that turn texts into vectors, where the run made them from titles and categories; for the jobs, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,9 @@ class Manifest:
         arrays: what it is made of, by name.
         metrics: quality on the test split.
         gate: verdict of the gate.
-        graph_rqvae_config: of the module in `GRAPH_RQVAE_ARRAY`.
+        item_encoder_config: of the module in `ITEM_ENCODER_ARRAY`, which turns new items into Rec-IDs; empty where a
+            release cannot take new items.
+        encoders: modality to the fingerprint of what made its features; only those that are known.
         blobs: where its chunks are: "redis", or a URL (service.contract.blob_location).
         signature: see service.contract.signatures; None when nobody signed it.
         format_version: of this manifest; one that was read keeps its own.
@@ -85,7 +89,8 @@ class Manifest:
     arrays: dict[str, ArraySpec]
     metrics: dict[str, float]
     gate: dict[str, Any]
-    graph_rqvae_config: dict[str, Any] = field(default_factory=dict)
+    item_encoder_config: dict[str, Any] = field(default_factory=dict)
+    encoders: dict[str, str] = field(default_factory=dict)
     blobs: str = REDIS
     signature: str | None = None
     format_version: int = FORMAT_VERSION
@@ -121,15 +126,15 @@ class Manifest:
                 "publish the run again with the offline jobs of the service's own version"
             )
         try:
-            arrays = {name: _array_spec(spec, found) for name, spec in raw.pop("arrays").items()}
+            arrays = {name: _array_spec(spec) for name, spec in raw.pop("arrays").items()}
+            if found == 3:
+                raw.pop("graph_rqvae_config", None)  # of a module that no job reads any more
             return Manifest(model=ModelSettings.from_dict(raw.pop("model")), arrays=arrays, **raw)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the manifest lacks a field or has one too many: {error}; publish again") from error
 
 
-def _array_spec(raw: dict[str, Any], format_version: int) -> ArraySpec:
-    if format_version == 2:
-        del raw["sha256"]  # of the whole array: it says nothing beyond the chunks
+def _array_spec(raw: dict[str, Any]) -> ArraySpec:
     return ArraySpec(**_with_tuples(raw, ("shape", "chunks")))
 
 

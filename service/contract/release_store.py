@@ -4,15 +4,15 @@ Manifests and pointers are in Redis, chunks where the manifest says (service.con
 the Redis commands below (redis-py's `Redis`), so that the contract itself needs no package.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from service.contract.arm_pointers import ArmPointers, RedisPointers, ReleaseMissingError
+from service.contract.arm_pointers import ArmPointers, ReleaseMissingError
 from service.contract.arms import ArmPointer
 from service.contract.blob_location import normal_location, require_allowed
-from service.contract.blob_store import BlobStore, RedisStrings, open_blobs
+from service.contract.blob_store import BlobStore, open_blobs
 from service.contract.blobs import (
     ArraySpec,
     Chunk,
@@ -25,15 +25,10 @@ from service.contract.blobs import (
     verify_arrays,
 )
 from service.contract.manifest import Manifest
+from service.contract.redis_client import RedisClient
 from service.contract.redis_keys import MAIN_ARM, RedisKeys
 
 __all__ = ["ReleaseMissingError", "ReleaseStore"]
-
-
-class RedisClient(RedisStrings, RedisPointers, Protocol):
-    """The few commands that a release needs; values are bytes (`decode_responses=False`). Safe for several threads."""
-
-    def set(self, name: str, value: Any, *, nx: bool = False) -> Any: ...
 
 
 class Written(NamedTuple):
@@ -164,8 +159,15 @@ class ReleaseStore:
         manifest = self.read_manifest(version)
         verify_arrays(manifest.arrays, self.blobs_at(manifest.blobs).read)
 
-    def write_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, ArraySpec]:
+    def write_arrays(
+        self, arrays: Mapping[str, npt.NDArray[Any]], *, verified_in: Manifest | None = None
+    ) -> dict[str, ArraySpec]:
         """Write what is not there yet, read everything back, and return what the manifest has to say of it.
+
+        Args:
+            arrays: by name.
+            verified_in: a release of which the caller has just read all that these arrays share with it: chunks that
+                lie in the same place are neither written nor read again.
 
         Raises:
             NoRoomError: it does not fit; nothing was written.
@@ -177,22 +179,32 @@ class ReleaseStore:
         for name, array in arrays.items():
             specs[name], cut = cut_array(array)
             pieces.update(zip(specs[name].addresses, cut, strict=True))
-        self.write_chunks(specs, lambda chunk: pieces[chunk.address])
+        lie_there = frozenset[ChunkAddress]()
+        if verified_in is not None and verified_in.blobs == self.blobs:
+            lie_there = frozenset(address for spec in verified_in.arrays.values() for address in spec.addresses)
+        self.write_chunks(specs, lambda chunk: pieces[chunk.address], verified=lie_there)
         return specs
 
-    def write_chunks(self, specs: Mapping[str, ArraySpec], piece_of: Callable[[Chunk], bytes | memoryview]) -> Written:
+    def write_chunks(
+        self,
+        specs: Mapping[str, ArraySpec],
+        piece_of: Callable[[Chunk], bytes | memoryview],
+        *,
+        verified: Collection[ChunkAddress] = (),
+    ) -> Written:
         """Write the chunks that are not there yet or damaged, and read everything back.
 
         Args:
             specs: of the arrays.
             piece_of: gives the bytes of a chunk; called by several threads, only for chunks that must be written.
+            verified: chunks that the caller has just read from here.
 
         Raises:
             NoRoomError: they do not fit; nothing was written.
             CorruptBlobError: what was read back differs from what was written.
             BlobsUnreachableError: the place of the blobs cannot be used.
         """
-        chunks = {chunk.address: chunk for chunk in chunks_of(specs)}
+        chunks = {chunk.address: chunk for chunk in chunks_of(specs) if chunk.address not in verified}
         blobs = self._open(self.blobs)
         blobs.prepare({address: chunk.num_bytes for address, chunk in chunks.items()})
         written: list[int] = []

@@ -13,7 +13,7 @@ from service.category_filter import CategoryIndex
 from service.constraints import ItemFilter
 from service.contract.blob_folder import BlobsUnreachableError
 from service.contract.item_table import ItemTable
-from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY, Manifest, ModelSettings
+from service.contract.manifest import DECODER_ARRAY, ITEM_VECTORS_ARRAY, Manifest, ModelSettings
 from service.contract.release_store import ReleaseMissingError, ReleaseStore
 from service.contract.trie import Trie
 from service.decoder import BeamDecoder, Decoded
@@ -138,7 +138,7 @@ def load_release(
 
 def _assemble(store: ReleaseStore, manifest: Manifest, settings: Settings, decoder_factory: DecoderFactory) -> Release:
     large = (DECODER_ARRAY, ITEM_VECTORS_ARRAY)
-    small = sorted(manifest.arrays.keys() - {*large, GRAPH_RQVAE_ARRAY})  # the Graph RQ-VAE is for the jobs
+    small = sorted(name for name in manifest.arrays if name.startswith(("trie.", "items.")))  # the rest is for the jobs
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="release-vectors") as beside:
         reading = beside.submit(store.read_named, manifest, large)  # they come in while the item table is built
         arrays = store.read_named(manifest, small)

@@ -21,9 +21,10 @@ from offline.__main__ import main
 from offline.artefacts import Catalogue
 from offline.assign import assign_rec_ids
 from offline.dataset import Dataset, Histories, Interactions, load_dataset
+from offline.item_features import item_features
 from offline.recipe_settings import Recipe
 from offline.run_folder import RunFolder
-from offline.train import item_features, train
+from offline.train import train
 from offline.train_graph_rqvae import train_graph, train_rq_vae
 from service.contract.trie import build_trie
 

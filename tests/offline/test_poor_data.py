@@ -16,11 +16,12 @@ import torch
 
 from offline.artefacts import Catalogue
 from offline.dataset import Dataset, load_dataset
+from offline.item_features import item_features
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
 from offline.run_folder import RunFolder
 from offline.teacher import Teacher
-from offline.train import item_features, train_recipe
+from offline.train import train_recipe
 from offline.train_generator import choose_teacher, train_generator
 from offline.train_graph_rqvae import train_graph
 from tests.offline.conftest import catalogue_of

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import redis
 
-from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
+from model.item_encoder import ItemEncoder, ItemEncoderConfig
 from offline.artefacts import load_catalogue
-from offline.checkpoint import module_from_bytes
+from offline.checkpoint import load_checkpoint, module_from_bytes
 from offline.dataset import Dataset
 from offline.errors import BadInputError, GateRefusedError
 from offline.export import set_dense_weight
 from offline.publish import check_gate, publish, release_arrays
 from offline.run_folder import METRICS_FILES, RunFolder
 from service.contract.item_table import ItemTable
-from service.contract.manifest import DECODER_ARRAY, GRAPH_RQVAE_ARRAY, ITEM_VECTORS_ARRAY
+from service.contract.manifest import DECODER_ARRAY, ITEM_ENCODER_ARRAY, ITEM_VECTORS_ARRAY
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from service.contract.trie import Trie
@@ -57,15 +57,28 @@ def test_a_finished_run_becomes_the_active_release(run: RunFolder, store: Releas
     assert store.read_array(manifest, ITEM_VECTORS_ARRAY).shape == (60, manifest.model.vector_dim)
 
 
-def test_the_frozen_graph_rqvae_comes_along(run: RunFolder, store: ReleaseStore) -> None:
+def test_the_frozen_item_encoder_comes_along(run: RunFolder, store: ReleaseStore) -> None:
     manifest = store.read_manifest(publish(run, store))
-    weights = store.read_array(manifest, GRAPH_RQVAE_ARRAY).tobytes()
-    module = module_from_bytes(GraphRQVAE, GraphRQVAEConfig, manifest.graph_rqvae_config, weights)
+    weights = store.read_array(manifest, ITEM_ENCODER_ARRAY).tobytes()
+    module = module_from_bytes(ItemEncoder, ItemEncoderConfig, manifest.item_encoder_config, weights)
     assert module.config.feature_dims == {"image": 6, "text": 4}
+    assert not any("embedding" in name for name in module.state_dict())
+
+
+def test_the_encoders_of_the_features_are_written_down(own_run: RunFolder, store: ReleaseStore) -> None:
+    """Those of modalities that the model knows; a run that does not say has none."""
+    trained = own_run.read_json("run.json")
+    assert store.read_manifest(publish(own_run, store)).encoders == trained["encoders"] == {}
+    own_run.write_json("run.json", trained | {"encoders": {"image": "a1", "audio": "b2"}})
+    assert store.read_manifest(publish(own_run, store)).encoders == {"image": "a1"}
+    del trained["encoders"]
+    own_run.write_json("run.json", trained)
+    assert store.read_manifest(publish(own_run, store)).encoders == {}
 
 
 def test_every_array_reads_back(run: RunFolder, store: ReleaseStore) -> None:
-    manifest, written = store.read_manifest(publish(run, store)), release_arrays(run)
+    encoder = load_checkpoint(ItemEncoder, ItemEncoderConfig, run.item_encoder)
+    manifest, written = store.read_manifest(publish(run, store)), release_arrays(run, encoder)
     assert set(manifest.arrays) == set(written)
     for name, array in written.items():
         np.testing.assert_array_equal(store.read_array(manifest, name), array)
@@ -123,8 +136,15 @@ def test_vectors_that_are_not_finite_are_named(own_run: RunFolder, name: str) ->
         check_gate(own_run)
 
 
-FILES = ("vectors.npz", "rec_ids.npz", "item_table.npz", "decoder.onnx", "graph_rqvae.safetensors", "graph_rqvae.json")
-FILES += ("settings.json", "metrics.json", "parity.json", "rec_ids.json", "run.json")
+FILES = (
+    "vectors.npz",
+    "rec_ids.npz",
+    "item_table.npz",
+    "decoder.onnx",
+    "item_encoder.safetensors",
+    "item_encoder.json",
+)
+FILES += ("settings.json", "metrics.json", "parity.json", "rec_ids.json", "run.json", "text_space.npz")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -186,6 +186,25 @@ def test_a_dataset_folder_may_be_renamed(folder: RunFolder, recipe: Recipe) -> N
     assert folder.read_json("run.json")["dataset"] == "the shop"
 
 
+def test_encoders_are_written_down_and_may_not_change(folder: RunFolder, recipe: Recipe) -> None:
+    folder.begin(recipe, "0a1b", "shop", {"image": "clip-1"})
+    folder.begin(recipe, "0a1b", "shop", {"image": "clip-1"})
+    assert folder.read_json("run.json")["encoders"] == {"image": "clip-1"}
+    with pytest.raises(BadInputError, match=r"encoders\.image: 'clip-1' there, 'clip-2' asked"):
+        folder.begin(recipe, "0a1b", "shop", {"image": "clip-2"})
+    with pytest.raises(BadInputError, match=r"encoders\.image: 'clip-1' there, None asked"):
+        folder.begin(recipe, "0a1b", "shop")
+
+
+def test_a_run_that_did_not_write_down_its_encoders_goes_on(folder: RunFolder, recipe: Recipe) -> None:
+    folder.begin(recipe, "0a1b", "shop")
+    earlier = folder.read_json("run.json")
+    del earlier["encoders"]
+    folder.write_json("run.json", earlier)
+    folder.begin(recipe, "0a1b", "shop", {"image": "clip-1"})
+    assert folder.read_json("run.json")["encoders"] == {"image": "clip-1"}
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInputError, match=r"file cannot be the folder of a run.*give another --run"):

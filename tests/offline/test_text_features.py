@@ -44,8 +44,8 @@ def test_texts_about_the_same_thing_are_nearer_than_others() -> None:
 def test_full_rank_vectors_keep_the_cosines_of_the_n_grams() -> None:
     """Slow and obvious: without cutting dimensions, the SVD is a rotation of the TF-IDF matrix."""
     texts = [*SHOES, *SOAPS]
-    counters, _ = text_features._fit(texts, 1, 0)
-    exact = text_features._tf_idf(texts, counters).toarray()
+    space = text_features.fit_text_space(texts, dim=1, seed=0)
+    exact = text_features._weighed(text_features._counts(texts), space.idf).toarray()
     np.testing.assert_allclose(cosines(text_vectors(texts, dim=64, seed=0)), cosines(exact), atol=1e-4)
 
 
@@ -103,6 +103,38 @@ def test_more_texts_than_a_block_are_placed_and_weighed_alike(monkeypatch: pytes
     assert np.isnan(vectors[:, 3]).all()
     np.testing.assert_array_equal(vectors, np.broadcast_to(vectors[0], vectors.shape))
     np.testing.assert_array_equal(vectors[:1], text_vectors(kinds * 60, dim=6, seed=0).reshape(vectors.shape)[-1:])
+
+
+def test_a_stored_space_gives_later_texts_the_vectors_of_the_first_day() -> None:
+    texts = [*SHOES, *SOAPS]
+    space = text_features.fit_text_space(texts, dim=6, seed=0)
+    again = text_features.TextSpace.from_arrays(space.arrays())
+    vectors = again.vectors([SHOES[0], " ", "a running shoe in blue", "wholly unknown words"])
+    np.testing.assert_array_equal(vectors[0], text_vectors(texts, dim=6, seed=0)[0])
+    assert np.isnan(vectors).all(axis=1).tolist() == [False, True, False, False]
+    assert cosines(np.stack([vectors[2], vectors[0]]))[0, 1] > 0.5  # no text of the first day, and still a shoe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"columns": np.array([0, 1, 2], np.int32)}, r"columns \(3,\) and basis .* do not fit each other"),
+        ({"columns": np.array([0, 2**17], np.int32)}, "do not fit each other"),
+        ({"idf": np.ones(5, np.float32)}, r"idf \(5,\)"),
+        ({"basis": np.ones(2, np.float32)}, r"basis \(2,\)"),
+    ],
+)
+def test_a_space_that_is_none_is_refused(changes: dict[str, np.ndarray], message: str) -> None:
+    sound = {
+        "idf": np.ones(2**17, np.float32),
+        "columns": np.array([0, 5], np.int32),
+        "basis": np.ones((2, 3), np.float32),
+    }
+    assert text_features.TextSpace.from_arrays(sound).vectors(["x"]).shape == (1, 3)
+    with pytest.raises(BadInputError, match=message):
+        text_features.TextSpace.from_arrays(sound | changes)
+    with pytest.raises(BadInputError, match="lacks its array 'basis'; train and publish again"):
+        text_features.TextSpace.from_arrays({name: sound[name] for name in ("idf", "columns")})
 
 
 def test_dim_below_one_is_refused() -> None:

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from offline import train as module
-from offline.artefacts import load_catalogue
+from offline.artefacts import load_catalogue, load_text_space
 from offline.dataset import Dataset, load_dataset
 from offline.errors import BadInputError
+from offline.item_features import item_features
 from offline.recipe_settings import Recipe
 from offline.recipes import tiny
 from offline.run_folder import RunFolder
-from offline.train import item_features, require_same_dataset, train, train_recipe
+from offline.text_features import item_texts
+from offline.train import require_same_dataset, train, train_recipe
 
 STAGES = {"graph", "rec_ids", "generator", "decoder", "metrics"}
 
@@ -142,6 +144,10 @@ def test_without_features_it_trains_on_text_vectors_and_says_so(
     assert "bare has no features/: using text vectors made from its titles and categories\n" in said
     assert list(run.read_json("graph_rqvae.json")["feature_dims"]) == ["text"]
     vectors = item_features(dataset, tiny(dataset, 0))["text"].numpy()
+    space = load_text_space(run)
+    assert space is not None
+    np.testing.assert_array_equal(space.vectors(item_texts(dataset.titles, dataset.categories)), vectors)
+    assert run.read_json("item_encoder.json")["feature_dims"] == {"text": vectors.shape[1]}
     cosine = vectors @ vectors.T / np.outer(np.linalg.norm(vectors, axis=1), np.linalg.norm(vectors, axis=1))
     same = np.equal.outer(np.arange(60) % 2, np.arange(60) % 2) & ~np.eye(60, dtype=bool)
     assert cosine[same].mean() > cosine[~same].mean() + 0.1

@@ -28,7 +28,8 @@ MANIFEST = Manifest(
     arrays={"trie.tokens.0": ArraySpec(dtype="int32", shape=(4, 2), chunks=("bb", "cc"))},
     metrics={"recall@20": 0.25},
     gate={"passed": True},
-    graph_rqvae_config={"dim": 64},
+    item_encoder_config={"dim": 64},
+    encoders={"image": "siglip-9f"},
 )
 
 
@@ -48,15 +49,14 @@ def test_equal_manifests_have_equal_bytes() -> None:
 
 
 def test_the_previous_format_is_read() -> None:
-    """It had a second sha256 for every array, and said nothing of places and signatures."""
-    raw = json.loads(MANIFEST.to_json())
-    raw["format_version"] = 2
-    raw["arrays"]["trie.tokens.0"]["sha256"] = "aa"
-    del raw["blobs"]
-    assert Manifest.from_json(json.dumps(raw)) == replace(MANIFEST, format_version=2)
-    del raw["arrays"]["trie.tokens.0"]["sha256"]
-    with pytest.raises(ValueError, match="lacks a field or has one too many: 'sha256'"):
-        Manifest.from_json(json.dumps(raw))
+    """It had the configuration of a module that nobody reads any more, and said nothing of encoders."""
+    raw = json.loads(MANIFEST.to_json()) | {"format_version": 3, "graph_rqvae_config": {"dim": 64}}
+    del raw["item_encoder_config"], raw["encoders"]
+    assert Manifest.from_json(json.dumps(raw)) == replace(
+        MANIFEST, format_version=3, item_encoder_config={}, encoders={}
+    )
+    with pytest.raises(ValueError, match=r"lacks a field or has one too many: .*graph_rqvae_config"):
+        Manifest.from_json(json.dumps(raw | {"format_version": 4}))
 
 
 def test_the_space_of_the_settings() -> None:
@@ -94,7 +94,8 @@ def put(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
         (put(1, "model", "later"), "lacks a field or has one too many: .*later"),
         (put(None, "model"), "lacks a field or has one too many"),
         (put([], "arrays"), "lacks a field or has one too many"),
-        (put(1, "format_version"), f"has format_version 1; this service reads 2 and {FORMAT_VERSION}: publish the run"),
+        (put(1, "format_version"), f"has format_version 1; this service reads 3 and {FORMAT_VERSION}: publish the run"),
+        (put(2, "format_version"), "has format_version 2; this service reads 3 and 4: publish the run again"),
         (put([2], "format_version"), r"has format_version \[2\]; this service reads"),
         (put(FORMAT_VERSION + 1, "format_version"), f"has format_version {FORMAT_VERSION + 1}; this service reads"),
         (drop("format_version"), "has format_version None"),

@@ -166,6 +166,23 @@ def test_unchanged_chunks_are_shared(store: ReleaseStore, client_of_redis: redis
 
 
 @pytest.mark.usefixtures("eight_bytes")
+def test_chunks_of_a_release_that_was_just_read_are_not_read_again(
+    store: ReleaseStore, client_of_redis: redis.Redis, keys: RedisKeys
+) -> None:
+    """Seen by taking them away meanwhile: only a chunk that is new is written."""
+    base = manifest("v1", store.write_arrays({"tokens": np.arange(4, dtype=np.int32)}))
+    first, second = (keys.blob(*address) for address in base.arrays["tokens"].addresses)
+    client_of_redis.delete(first, second)
+    longer = {"tokens": np.arange(5, dtype=np.int32)}
+    specs = store.write_arrays(longer, verified_in=base)
+    assert specs["tokens"].chunks[:2] == base.arrays["tokens"].chunks
+    third = keys.blob(*list(specs["tokens"].addresses)[2])
+    assert blob_keys(client_of_redis, keys) == {third}
+    store.write_arrays(longer)
+    assert blob_keys(client_of_redis, keys) == {first, second, third}
+
+
+@pytest.mark.usefixtures("eight_bytes")
 def test_a_missing_chunk_is_named(
     store: ReleaseStore, write: Callable[..., Manifest], client_of_redis: redis.Redis, keys: RedisKeys
 ) -> None:
