@@ -137,6 +137,11 @@ class GraphRQVAE(nn.Module):
             directions = torch.linalg.eigh(keys.T.double() @ keys.double()).eigenvectors  # the weakest come first
             self.projection.copy_(directions.flip(1)[:, : self.config.dim])
 
+    @torch.no_grad()
+    def turn_projection(self, rotation: Tensor) -> None:
+        """Turn keys and contexts by an orthogonal matrix [D, D]: every cosine stays what it is."""
+        self.projection.copy_(self.projection @ rotation)
+
     def vectors(self, features: Standardised, graph: InteractionGraph | TransitionGraph) -> ItemVectors:
         """What all members say, joined: see `join`."""
         return self.join(list(self.member_vectors(features, graph)))

@@ -87,12 +87,20 @@ class ResidualQuantizer(nn.Module):
         self.initialised.fill_(True)
 
     @torch.no_grad()
-    def revive(self, latent: Tensor, generator: torch.Generator) -> int:
-        """Move codes that no vector chose onto random residuals of their level; returns how many."""
+    def revive(self, latent: Tensor, generator: torch.Generator, taken: Tensor | None = None) -> int:
+        """Move codes that no vector chose onto random residuals of their level; returns how many.
+
+        Args:
+            latent: [N, Z].
+            generator: source of randomness.
+            taken: bool [L, V], codes that stay whether a vector chose them or not.
+        """
         residual, revived = latent, 0
         for level in range(self.config.num_levels):
             chosen = self.distances(residual, level).argmin(dim=1)
             dead = torch.bincount(chosen, minlength=self.config.codebook_size) == 0
+            if taken is not None:
+                dead &= ~taken[level]
             if dead.any():
                 self.codebooks[level, dead] = _sample(residual, int(dead.sum()), generator)
                 revived += int(dead.sum())

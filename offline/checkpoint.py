@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from offline.errors import BadInputError
 
@@ -29,13 +29,20 @@ def load_checkpoint(module_class: Callable[[Any], ModuleT], config_class: type, 
     Raises:
         BadInputError: a file is missing or damaged, or weights and configuration do not belong together.
     """
+    return _rebuild(module_class, config_class, *read_checkpoint(stem), str(stem))
+
+
+def read_checkpoint(stem: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights as they stand in the files, for whoever takes over only some of them.
+
+    Raises:
+        BadInputError: a file is missing or damaged.
+    """
     config_path, weights_path = stem.with_suffix(".json"), Path(f"{stem}.safetensors")
     try:
-        raw = json.loads(config_path.read_text())
-        weights = load_file(weights_path)
-    except (OSError, ValueError, SafetensorError) as error:
+        return dict(json.loads(config_path.read_text())), load_file(weights_path)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise BadInputError(f"checkpoint {stem} cannot be read ({error}); train the run again") from error
-    return _rebuild(module_class, config_class, raw, weights, str(stem))
 
 
 def module_from_bytes(

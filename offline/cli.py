@@ -7,7 +7,19 @@ import typer
 
 from offline import progress, release_jobs
 from offline.errors import BadInputError
-from offline.options import Data, HistoryTtl, Home, Namespace, RecipeName, RedisUrl, Run, Seed, SeenCap, SeenTtl
+from offline.options import (
+    Data,
+    HistoryTtl,
+    Home,
+    Namespace,
+    RecipeName,
+    RedisUrl,
+    Run,
+    Seed,
+    SeenCap,
+    SeenTtl,
+    WarmStart,
+)
 from offline.output_files import require_writable
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_server import DEFAULT_HOME, stop_server
@@ -44,12 +56,13 @@ def check(data: Data) -> None:
 
 
 @cli.command()
-def train(data: Data, run: Run, recipe: RecipeName = "standard", seed: Seed = 0) -> None:
+def train(data: Data, run: Run, recipe: RecipeName = "standard", seed: Seed = 0, warm_start: WarmStart = None) -> None:
     """Train a run from dataset to ONNX and metrics; resumes a run that was stopped. Prints the metrics as JSON."""
     from offline.run_folder import RunFolder
     from offline.train import train as train_run
 
-    progress.result(train_run(data, RunFolder(run), recipe, seed))
+    previous = None if warm_start is None else RunFolder(warm_start)
+    progress.result(train_run(data, RunFolder(run), recipe, seed, previous))
 
 
 @cli.command()

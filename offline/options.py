@@ -27,6 +27,10 @@ RecipeName = Annotated[
         help="tiny: small sizes, a minute. standard: sizes follow the data, minutes. paper: MMGRec as published.",
     ),
 ]
+WarmStart = Annotated[
+    Path | None,
+    typer.Option("--warm-start", help="Finished run to start from: items keep their Rec-IDs, fewer steps are needed."),
+]
 BlobsUrl = Annotated[
     str,
     typer.Option(

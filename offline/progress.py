@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from offline.losses import Curve, new_curve
+
 LINE_INTERVAL_SECONDS = 10.0
 
 
@@ -21,10 +23,15 @@ class Task:
         self.total = total
         self.done = 0
         self._started = self._last_line = time.monotonic()
+        self._curve: Curve | None = None
 
-    def advance(self, note: str = "", steps: int = 1) -> None:
-        """More steps are done; `note` says how it goes, such as the loss."""
+    def advance(self, note: str = "", steps: int = 1, *, loss: float | None = None) -> None:
+        """More steps are done; `note` says how it goes. A `loss` is shown, and kept where losses are recorded."""
         self.done += steps
+        if loss is not None:
+            self._curve = self._curve or new_curve(self.name)
+            self._curve.add(loss)
+            note = f"loss {loss:.4f} {note}".rstrip()
         self._show(note)
 
     def _show(self, note: str) -> None:

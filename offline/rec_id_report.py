@@ -33,6 +33,8 @@ class RecIdReport:
         unique_share: share of items that share their codes with nobody.
         largest_bucket: most items with equal codes.
         moved: items given another last code than their nearest because its bucket was full.
+        kept_codes_share: share of the items of this and the previous run that kept their codes; None without one.
+        kept_rec_ids_share: the same of whole Rec-IDs: the popularity token follows the counts, and they change.
     """
 
     usage: tuple[float, ...]
@@ -40,6 +42,8 @@ class RecIdReport:
     unique_share: float
     largest_bucket: int
     moved: int
+    kept_codes_share: float | None = None
+    kept_rec_ids_share: float | None = None
 
 
 def report_of(codes: Int32Array, popularity: Int32Array, codebook_size: int, moved: int) -> RecIdReport:

@@ -32,6 +32,7 @@ class GraphSettings:
         member_dim: columns of each.
         num_steps: optimiser steps on the collaborative loss; the quantizer takes part in the last half ("joint").
         num_quantizer_steps: steps of the quantizer on frozen keys afterwards.
+        num_alignment_steps: steps in which the content of an aligned member learns to stand in for its keys.
         embedding_dropout: how often an item goes without its free embeddings, where content is fused with them.
         history_dropout: how often an item is left out of a prefix, with time only.
         context_smoothing: share of its nearest items' contexts in an item's own, once the members are joined.
@@ -51,6 +52,7 @@ class GraphSettings:
     num_steps: int
     num_quantizer_steps: int
     batch_users: int
+    num_alignment_steps: int = 300
     learning_rate: float = 0.005
     temperatures: tuple[float, ...] = (0.2,)
     embedding_dropout: float = 0.1
@@ -133,12 +135,43 @@ class GeneratorSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WarmSettings:
+    """What is left of a training that starts from a previous run, as shares of the recipe's own figures.
+
+    Attributes:
+        graph_steps: of the steps of the graph encoder, and of the alignment of its content.
+        graph_learning_rate: of its learning rate.
+        quantizer_steps: of the steps of the quantizer.
+        generator_steps: of the steps of the generator.
+        generator_learning_rate: of its highest learning rate.
+        code_margin: how much worse than the nearest codes an item's old ones may be, in squared distance to its latent
+            vector beside the mean of that over the catalogue, until it moves.
+
+    Raises:
+        ValueError: a share outside 0 to 1, or a negative margin.
+    """
+
+    graph_steps: float = 0.25
+    graph_learning_rate: float = 0.5
+    quantizer_steps: float = 0.0
+    generator_steps: float = 0.25
+    generator_learning_rate: float = 0.3
+    code_margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0 or (value > 1 and name != "code_margin"):
+                raise ValueError(f"{name}={value} is no share; it must be at least 0, and at most 1 but for the margin")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides a run; written into its folder.
 
     Attributes:
         beam_widths: tiers of the served decoder; the first is the default.
         dense_weights: of the dense term in the score; the first, unless validation clearly prefers another.
+        warm: what changes where a run starts from a previous one.
     """
 
     name: str
@@ -148,3 +181,4 @@ class Recipe:
     generator: GeneratorSettings
     beam_widths: tuple[int, ...] = (50, 10, 200)
     dense_weights: tuple[float, ...] = (40.0, 0.0, 2.0, 5.0, 10.0, 20.0, 80.0, 160.0)
+    warm: WarmSettings = WarmSettings()

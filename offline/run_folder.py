@@ -24,9 +24,16 @@ from offline.checkpoint import write_json
 from offline.errors import BadInputError, LockedError
 from offline.recipe_settings import Recipe
 
-GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz")
-REC_ID_FILES = ("graph_rqvae.safetensors", "graph_rqvae.json", "rec_ids.npz", "rec_ids.json", "item_table.npz")
-GENERATOR_FILES = ("generator.safetensors", "generator.json")
+GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz", "losses.graph.json")
+REC_ID_FILES = (
+    "graph_rqvae.safetensors",
+    "graph_rqvae.json",
+    "rec_ids.npz",
+    "rec_ids.json",
+    "item_table.npz",
+    "losses.rec_ids.json",
+)
+GENERATOR_FILES = ("generator.safetensors", "generator.json", "teacher.json", "losses.generator.json")
 DECODER_FILES = ("decoder.onnx", "settings.json", "parity.json")
 METRICS_FILES = ("metrics.json",)
 
@@ -83,16 +90,23 @@ class RunFolder:
     def _unusable(self, error: OSError) -> BadInputError:
         return BadInputError(f"{self.folder} cannot be the folder of a run ({error}); give another --run")
 
-    def begin(self, recipe: Recipe, dataset_fingerprint: str, dataset: str) -> None:
+    def begin(self, recipe: Recipe, dataset_fingerprint: str, dataset: str, *, warm_start: str | None = None) -> None:
         """Start or resume a run.
 
+        Args:
+            recipe: of the run.
+            dataset_fingerprint: see `fingerprint`.
+            dataset: its name.
+            warm_start: digest of the run that this one starts from, see `digest`.
+
         Raises:
-            BadInputError: the folder holds a run of another recipe or other data, or cannot be made.
+            BadInputError: the folder holds a run of another recipe, other data or another start, or cannot be made.
         """
         self._make()
         for left in self.folder.glob("*.part"):  # by a writer that was killed
             left.unlink(missing_ok=True)
-        wanted = {"recipe": asdict(recipe), "dataset": dataset, "dataset_sha256": dataset_fingerprint}
+        wanted: dict[str, Any] = {"recipe": asdict(recipe), "dataset": dataset, "dataset_sha256": dataset_fingerprint}
+        wanted["warm_start"] = warm_start
         wanted = json.loads(json.dumps(wanted))  # tuples become lists, as they will come back
         path = self.folder / "run.json"
         if path.exists():
@@ -147,6 +161,28 @@ class RunFolder:
         """Whether a stage is finished and its files are what it left."""
         entry = self._finished().get(name)
         return entry is not None and self._is_whole(entry, files)
+
+    def digest(self, *stages: str) -> str:
+        """sha256 over the names and bytes of the files that some stages left: the run's identity, wherever it stands.
+
+        Raises:
+            BadInputError: a stage is not finished, or a file of it is missing or not what the stage left.
+        """
+        whole = hashlib.sha256()
+        for stage in stages:
+            self.require(stage)
+            entry = self._finished()[stage]
+            if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), dict):
+                raise self._unreadable(self._stages.name, ValueError(f"stage {stage!r} has no checksums"))
+            for name, left in sorted(entry["sha256"].items()):
+                try:
+                    found = _sha256(self.folder / name)
+                except OSError as error:
+                    raise self._unreadable(name, error) from error
+                if found != left:
+                    raise self._unreadable(name, ValueError(f"it is not what stage {stage!r} left: its sha256 differs"))
+                whole.update(f"{name} {found}\n".encode())
+        return whole.hexdigest()
 
     def stage_seconds(self) -> dict[str, float]:
         """Finished stages and how long each took, in seconds."""

@@ -50,7 +50,7 @@ class Teacher:
         self._keys = keys
         self._temperature = temperature
         self._transitions = transitions if transition_weight > 0 else None
-        self._transition_weight = transition_weight
+        self.transition_weight = transition_weight if self._transitions is not None else 0.0
         self._leaf_to_row = torch.from_numpy(trie.leaf_to_row).long()
         self._child_starts = tuple(torch.from_numpy(starts) for starts in trie.leaf_starts()[1:])
 
@@ -74,7 +74,7 @@ class Teacher:
         followers = torch.from_numpy(self._transitions.scores(_as_histories(history), np.arange(len(history))))
         followers[rows, history[filled]] = 0.0
         total = followers.sum(dim=1, keepdim=True)
-        weight = self._transition_weight * (total > 0)
+        weight = self.transition_weight * (total > 0)
         return (1 - weight) * probabilities + weight * followers / total.clamp(min=1e-12)
 
     def draw(self, probabilities: Tensor, num_targets: int) -> TeacherTargets:

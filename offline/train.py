@@ -1,6 +1,8 @@
 """The `train` job: dataset to Graph RQ-VAE, Rec-IDs, generator, ONNX and metrics, stage by stage in one run folder."""
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,19 @@ from model.beam_decoder import BeamDecoder as TorchBeamDecoder
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from offline import progress
 from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
-from offline.assign import assign_rec_ids
+from offline.assign import KnownCodes, assign_rec_ids
 from offline.checkpoint import load_checkpoint, save_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
 from offline.dense_search import dense_ranking
-from offline.errors import BadInputError
+from offline.errors import BadInputError, CollapsedRecIdsError
 from offline.evaluate import Rankings, evaluate, rank_users
 from offline.export import export_decoder, set_dense_weight
+from offline.losses import recorded
 from offline.memory_needs import require_memory
 from offline.metrics import described, preferred, quality_by_user
 from offline.parity import check_parity
+from offline.previous_run import PreviousRun
+from offline.rec_id_report import RecIdReport
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
 from offline.run_folder import (
@@ -34,33 +39,49 @@ from offline.run_folder import (
 )
 from offline.splits import HeldOutSplit
 from offline.text_features import dataset_text_features, item_texts
-from offline.train_generator import train_generator
+from offline.train_generator import choose_teacher, generator_config, train_generator
 from offline.train_graph_rqvae import train_graph, train_rq_vae
+from offline.warm_codes import CodesStart, codes_start, kept_shares
+from offline.warm_generator import generator_start
 from service.contract.manifest import ModelSettings
+from service.contract.rec_id import Int32Array, RecIdSpace
 from service.decoder import BeamDecoder
 
 
-def train(data: Path, run: RunFolder, recipe_name: str, seed: int) -> dict[str, float]:
+def train(
+    data: Path, run: RunFolder, recipe_name: str, seed: int, previous: RunFolder | None = None
+) -> dict[str, float]:
     """Train a run to the end, resuming where an earlier call stopped; returns its metrics.
 
     Raises:
-        BadInputError: the dataset cannot be used, or the folder holds another run.
+        BadInputError: the dataset cannot be used, the folder holds another run, or the previous run is damaged.
         CollapsedRecIdsError: the Rec-IDs fell below a floor of the recipe.
         FloatingPointError: a loss became NaN or infinite.
     """
     dataset = load_dataset(data, seed=seed)
-    return train_recipe(data, dataset, run, RECIPES[recipe_name](dataset, seed))
+    return train_recipe(data, dataset, run, RECIPES[recipe_name](dataset, seed), previous)
 
 
-def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -> dict[str, float]:
+def train_recipe(
+    data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe, previous: RunFolder | None = None
+) -> dict[str, float]:
     """Like `train`, with a recipe of one's own; `dataset` was loaded from `data` with the recipe's seed.
+
+    Args:
+        data: dataset folder.
+        dataset: what it holds.
+        run: folder of the run.
+        recipe: sizes and steps.
+        previous: finished run to start from, as far as it has the same shape. Same data, recipe and previous run give
+            the same weights on a CPU, however often the job was killed.
 
     Raises:
         LockedError: another process trains in the folder; else like `train`.
     """
     require_memory(dataset, recipe)
+    start = _start_from(previous, run)
     with run.locked():
-        run.begin(recipe, fingerprint(data), dataset.name)
+        run.begin(recipe, fingerprint(data), dataset.name, warm_start=start.digest if start else None)
         progress.say(
             f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} "
             f"training interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; "
@@ -68,16 +89,17 @@ def train_recipe(data: Path, dataset: Dataset, run: RunFolder, recipe: Recipe) -
         )
         with run.stage("graph", GRAPH_FILES) as todo:
             if todo:
-                _make_graph(dataset, run, recipe)
+                with _losses_of(run, "graph"):
+                    _make_graph(dataset, run, recipe, start)
         with run.stage("rec_ids", REC_ID_FILES) as todo:
             if todo:
-                _make_rec_ids(dataset, run, recipe)
+                with _losses_of(run, "rec_ids"):
+                    _make_rec_ids(dataset, run, recipe, start)
         catalogue = load_catalogue(run)
         with run.stage("generator", GENERATOR_FILES) as todo:
             if todo:
-                torch.manual_seed(recipe.seed)
-                generator = train_generator(dataset, catalogue, recipe)
-                save_checkpoint(generator, generator.config, run.generator)
+                with _losses_of(run, "generator"):
+                    _make_generator(dataset, run, recipe, catalogue, start)
         with run.stage("decoder", DECODER_FILES) as todo:
             if todo:
                 _make_decoder(dataset, run, recipe, catalogue)
@@ -135,26 +157,73 @@ def item_features(dataset: Dataset, recipe: Recipe) -> dict[str, Tensor]:
     return {"text": torch.from_numpy(dataset_text_features(dataset, recipe.graph.text_dim, recipe.seed))}
 
 
-def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
-    model, vectors, state = train_graph(dataset, item_features(dataset, recipe), recipe)
+def _start_from(previous: RunFolder | None, run: RunFolder) -> PreviousRun | None:
+    if previous is None:
+        return None
+    if previous.folder.resolve() == run.folder.resolve():
+        raise BadInputError(f"{run.folder} cannot start from itself; give the new run a folder of its own with --run")
+    return PreviousRun(previous)
+
+
+def _losses_of(run: RunFolder, stage: str) -> AbstractContextManager[None]:
+    return recorded(partial(run.write_json, f"losses.{stage}.json"))
+
+
+def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: PreviousRun | None) -> None:
+    model, vectors, state = train_graph(dataset, item_features(dataset, recipe), recipe, previous)
     save_checkpoint(model, model.config, run.graph_encoder)
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
     run.save_arrays("vectors", {name: tensor.numpy() for name, tensor in tensors.items()})
 
 
-def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe) -> None:
-    model = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_encoder)
+def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: PreviousRun | None) -> None:
+    graph = load_checkpoint(GraphRQVAE, GraphRQVAEConfig, run.graph_encoder)
     keys = torch.from_numpy(run.load_arrays("vectors")["keys"])
-    model, quantized = train_rq_vae(model, keys, lambda: item_features(dataset, recipe), recipe)
-    rec_ids, space, report = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
+    start = codes_start(previous, dataset, keys, graph.config, recipe) if previous else None
+    try:
+        model, (rec_ids, space, report) = _codes(dataset, graph, keys, recipe, start)
+    except CollapsedRecIdsError as error:
+        if start is None:
+            raise
+        progress.say(f"codes: start cold after all, because the previous codebooks no longer do: {error}")
+        start = None
+        model, (rec_ids, space, report) = _codes(dataset, graph, keys, recipe, None)
+    if previous is not None and (kept := kept_shares(previous, dataset, rec_ids)):
+        report = replace(report, kept_codes_share=kept[0], kept_rec_ids_share=kept[1])
+        progress.say(f"{kept[0]:.1%} of the known items keep their codes, {kept[1]:.1%} their whole Rec-ID")
     save_checkpoint(model, model.config, run.graph_rqvae)
     run.save_arrays("rec_ids", {"rec_ids": rec_ids})
     run.save_arrays("item_table", item_table(dataset).arrays())
-    run.write_json("rec_ids.json", {**asdict(space), "temperature": model.config.temperature, "report": asdict(report)})
+    description = {**asdict(space), "temperature": model.config.temperature, "codebooks": "kept" if start else "new"}
+    run.write_json("rec_ids.json", {**description, "report": asdict(report)})
     progress.say(
         f"Rec-IDs: {report.unique_share:.1%} of the items alone in their bucket, largest bucket "
         f"{report.largest_bucket}, perplexity per level {[round(value, 1) for value in report.perplexity]}"
     )
+
+
+def _codes(
+    dataset: Dataset, graph: GraphRQVAE, keys: Tensor, recipe: Recipe, start: CodesStart | None
+) -> tuple[GraphRQVAE, tuple[Int32Array, RecIdSpace, RecIdReport]]:
+    """The whole Graph RQ-VAE, and the Rec-IDs that it gives."""
+    model, quantized = train_rq_vae(graph, keys, lambda: item_features(dataset, recipe), recipe, start)
+    known = KnownCodes(start.codes, recipe.warm.code_margin) if start else None
+    return model, assign_rec_ids(model, quantized, dataset, recipe.rec_ids, known)
+
+
+def _make_generator(
+    dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue, previous: PreviousRun | None
+) -> None:
+    start = None
+    if previous is not None:
+        config = generator_config(dataset, catalogue, recipe.generator)
+        start = generator_start(previous, dataset, catalogue, config, run.read_json("rec_ids.json")["codebooks"])
+    if start is not None:
+        recipe = start.shortened(recipe)
+    teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
+    generator = train_generator(dataset, catalogue, recipe, teacher, start)
+    save_checkpoint(generator, generator.config, run.generator)
+    run.write_json("teacher.json", {"transition_weight": teacher.transition_weight})
 
 
 def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue) -> None:

@@ -18,34 +18,50 @@ from offline.recipe_settings import GeneratorSettings, Recipe
 from offline.teacher import Teacher
 from offline.training_batches import Batch, BatchSampler
 from offline.trie_tensors import trie_levels
+from offline.warm_generator import GeneratorStart
 
 
-def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> Generator:
+def generator_config(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSettings) -> GeneratorConfig:
+    """The sizes of a catalogue's generator."""
+    return GeneratorConfig(
+        vocabulary_sizes=catalogue.space.vocabulary_sizes,
+        vector_dim=catalogue.items.shape[1],
+        max_history=settings.max_history,
+        ordered_history=dataset.has_time,
+        dim=settings.dim,
+        num_heads=settings.num_heads,
+        num_encoder_layers=settings.num_layers,
+        num_decoder_layers=settings.num_layers,
+        feedforward_dim=settings.feedforward_dim,
+        dropout=settings.dropout,
+        attention=settings.attention,
+    )
+
+
+def train_generator(
+    dataset: Dataset, catalogue: Catalogue, recipe: Recipe, teacher: Teacher, start: GeneratorStart | None = None
+) -> Generator:
     """Train on the training interactions; item vectors and history state stay as they are.
+
+    Args:
+        dataset: validated dataset.
+        catalogue: its Rec-IDs and vectors.
+        recipe: sizes and steps.
+        teacher: see `choose_teacher`.
+        start: weights of a previous run; they are taken over, the steps are the recipe's.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
     settings = recipe.generator
-    generator = Generator(
-        GeneratorConfig(
-            vocabulary_sizes=catalogue.space.vocabulary_sizes,
-            vector_dim=catalogue.items.shape[1],
-            max_history=settings.max_history,
-            ordered_history=dataset.has_time,
-            dim=settings.dim,
-            num_heads=settings.num_heads,
-            num_encoder_layers=settings.num_layers,
-            num_decoder_layers=settings.num_layers,
-            feedforward_dim=settings.feedforward_dim,
-            dropout=settings.dropout,
-            attention=settings.attention,
-        )
-    )
+    torch.manual_seed(recipe.seed)
+    generator = Generator(generator_config(dataset, catalogue, settings))
     generator.history_state.load_state_dict(catalogue.history_state.state_dict())
     rec_ids = torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long()
     generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / catalogue.temperature)
-    losses = GeneratorLosses(generator, catalogue, choose_teacher(dataset, catalogue, settings, recipe.seed), settings)
+    if start is not None:
+        start.take_over(generator)
+    losses = GeneratorLosses(generator, catalogue, teacher, settings)
     optimiser = torch.optim.AdamW(generator.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     warmup = min(100, settings.num_steps // 10 + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -67,7 +83,7 @@ def train_generator(dataset: Dataset, catalogue: Catalogue, recipe: Recipe) -> G
             loss = losses(next(batches))
             optimise(optimiser, loss, "generator")
             schedule.step()
-            task.advance(f"loss {loss.item():.3f}")
+            task.advance(loss=loss.item())
     return generator.eval()
 
 

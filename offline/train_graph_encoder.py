@@ -16,14 +16,14 @@ from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, S
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
 from offline.optimise import optimise
-from offline.recipe_settings import Recipe
+from offline.recipe_settings import GraphSettings, Recipe
 from offline.train_quantizer import joint_loss
+from offline.warm_graph import GraphStart
 
 RECENCY_SPEED = 10
 """The weights of recency start flat, and at the learning rate of the embeddings they would not get far."""
 
 ALIGNMENT_LEARNING_RATE = 1e-3
-NUM_ALIGNMENT_STEPS = 300
 NUM_NEIGHBOURS = 10
 """Items whose contexts an item's own is smoothed with."""
 
@@ -45,23 +45,30 @@ class TrainedGraph(NamedTuple):
 
 
 def train_graph_encoder(
-    dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, temperature: float
+    dataset: Dataset,
+    features: dict[str, Tensor],
+    recipe: Recipe,
+    temperature: float,
+    start: GraphStart | None = None,
 ) -> TrainedGraph:
-    """Train on the training interactions, from a start that the recipe's seed decides.
+    """Train on the training interactions, from a start that the recipe's seed decides, or from a previous run's.
 
     Args:
         dataset: validated dataset.
         features: modality to float32 [num_items, columns], NaN rows where missing.
         recipe: sizes and steps.
         temperature: of the cosine softmax.
+        start: what is taken over of a previous run.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite, or the keys too long to have a direction.
     """
     settings = recipe.graph
     torch.manual_seed(recipe.seed)
-    model = _new_model(dataset, features, recipe, temperature)
+    model = GraphRQVAE(graph_config(dataset, features, recipe, temperature))
     standardised = model.fit(features, torch.from_numpy(dataset.train_counts()))
+    if start is not None and start.take_over(model):
+        standardised = model.scaler(features)  # by the old scale
     graph = build_graph(dataset)
     batches = CollaborativeBatches(
         dataset.histories("valid"),
@@ -88,31 +95,30 @@ def train_graph_encoder(
                 loss = loss + settings.quantization_weight * joint_loss(model, keys, step, recipe.seed)
             optimise(optimiser, loss, "graph encoder")
             schedule.step()
-            task.advance(f"loss {loss.item() / len(drawn):.4f}")
-    return _finish(model, dataset, standardised, graph, settings.context_smoothing)
+            task.advance(loss=loss.item() / len(drawn))
+    return _finish(model, dataset, standardised, graph, settings, start)
 
 
-def _new_model(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, temperature: float) -> GraphRQVAE:
+def graph_config(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, temperature: float) -> GraphRQVAEConfig:
+    """The sizes of a dataset's Graph RQ-VAE."""
     settings = recipe.graph
-    return GraphRQVAE(
-        GraphRQVAEConfig(
-            num_items=dataset.num_items,
-            feature_dims={name: values.shape[1] for name, values in features.items()},
-            num_levels=recipe.rec_ids.num_levels,
-            codebook_size=recipe.rec_ids.codebook_size,
-            ordered_history=dataset.has_time,
-            max_history=recipe.generator.max_history,
-            dim=settings.dim,
-            # Without content there is nothing to start from but the embeddings.
-            members=settings.members if features else tuple("aligned" for _ in settings.members),
-            member_dim=settings.member_dim,
-            num_graph_layers=settings.num_layers,
-            latent_dim=settings.latent_dim,
-            embedding_dropout=settings.embedding_dropout,
-            history_dropout=settings.history_dropout,
-            collaborative_loss=settings.collaborative_loss,
-            temperature=temperature,
-        )
+    return GraphRQVAEConfig(
+        num_items=dataset.num_items,
+        feature_dims={name: values.shape[1] for name, values in features.items()},
+        num_levels=recipe.rec_ids.num_levels,
+        codebook_size=recipe.rec_ids.codebook_size,
+        ordered_history=dataset.has_time,
+        max_history=recipe.generator.max_history,
+        dim=settings.dim,
+        # Without content there is nothing to start from but the embeddings.
+        members=settings.members if features else tuple("aligned" for _ in settings.members),
+        member_dim=settings.member_dim,
+        num_graph_layers=settings.num_layers,
+        latent_dim=settings.latent_dim,
+        embedding_dropout=settings.embedding_dropout,
+        history_dropout=settings.history_dropout,
+        collaborative_loss=settings.collaborative_loss,
+        temperature=temperature,
     )
 
 
@@ -145,7 +151,12 @@ def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: SetBatch 
 
 
 def _finish(
-    model: GraphRQVAE, dataset: Dataset, features: Standardised, graph: Graph, context_smoothing: float
+    model: GraphRQVAE,
+    dataset: Dataset,
+    features: Standardised,
+    graph: Graph,
+    settings: GraphSettings,
+    start: GraphStart | None,
 ) -> TrainedGraph:
     """Vectors and history state of trained members, joined."""
     model.eval()
@@ -153,12 +164,15 @@ def _finish(
         each = list(model.member_vectors(features, graph))
     if not all((vectors.keys.norm(dim=1) > 0).any() for vectors in each):  # a cosine hides what explodes from the loss
         raise FloatingPointError("the keys of the graph encoder are too long; lower its learning rate in the recipe")
-    _align_content(model, features, each)
+    _align_content(model, features, each, settings.num_alignment_steps)
     with torch.no_grad():
         each = list(model.member_vectors(features, graph))  # again, for content stands in now
-        model.fit_projection(torch.cat([vectors.keys for vectors in each], dim=1))
+        if start is None or start.weights is None:
+            model.fit_projection(torch.cat([vectors.keys for vectors in each], dim=1))
+        if start is not None:
+            start.align(model, each)
         keys, contexts = model.join(each)
-    contexts = smoothed_contexts(keys, contexts, model.has_interactions.flatten() > 0, context_smoothing)
+    contexts = smoothed_contexts(keys, contexts, model.has_interactions.flatten() > 0, settings.context_smoothing)
     history_state = HistoryState(keys.shape[1], model.config.max_history)
     # An empty history is taken for the average one, in which every item is as frequent as it is.
     counts = torch.from_numpy(dataset.train_counts()).float()
@@ -167,20 +181,22 @@ def _finish(
     return TrainedGraph(model, ItemVectors(keys, contexts), history_state)
 
 
-def _align_content(model: GraphRQVAE, features: Standardised, each: Sequence[ItemVectors]) -> None:
+def _align_content(model: GraphRQVAE, features: Standardised, each: Sequence[ItemVectors], num_steps: int) -> None:
     """Let the content of aligned members learn to stand in for items without interactions."""
     for member, vectors in zip(model.encoders(), each, strict=True):
         if member.content == "aligned" and features:
-            _align(member, features, vectors.keys, model.has_interactions)
+            _align(member, features, vectors.keys, model.has_interactions, num_steps)
 
 
-def _align(member: GraphEncoder, features: Standardised, keys: Tensor, has_interactions: Tensor) -> None:
+def _align(
+    member: GraphEncoder, features: Standardised, keys: Tensor, has_interactions: Tensor, num_steps: int
+) -> None:
     optimiser = torch.optim.AdamW(member.key_content.parameters(), ALIGNMENT_LEARNING_RATE, weight_decay=0.1)
-    with progress.task("content to keys", NUM_ALIGNMENT_STEPS) as task:
-        for _ in range(NUM_ALIGNMENT_STEPS):
+    with progress.task("content to keys", num_steps) as task:
+        for _ in range(num_steps):
             loss = member.alignment(features, keys, has_interactions)
             optimise(optimiser, loss, "content")
-            task.advance(f"loss {loss.item():.4f}")
+            task.advance(loss=loss.item())
 
 
 def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: float) -> Tensor:

@@ -12,20 +12,34 @@ from offline import progress
 from offline.dataset import Dataset
 from offline.dense_search import dense_quality
 from offline.metrics import described, preferred
+from offline.previous_run import PreviousRun
 from offline.recipe_settings import Recipe
-from offline.train_graph_encoder import TrainedGraph, train_graph_encoder
+from offline.train_graph_encoder import TrainedGraph, graph_config, train_graph_encoder
 from offline.train_quantizer import train_quantizer
+from offline.warm_codes import CodesStart
+from offline.warm_graph import graph_start
 
 
-def train_graph(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) -> TrainedGraph:
+def train_graph(
+    dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, previous: PreviousRun | None = None
+) -> TrainedGraph:
     """Train the graph encoder at the recipe's first temperature, unless another is clearly better on validation.
 
+    One that starts from a previous run has that run's temperature.
+
     Raises:
+        BadInputError: a file of the previous run is damaged.
         FloatingPointError: the loss became NaN or infinite, or the keys too long to have a direction.
     """
+    start = None
+    if previous is not None:
+        config = graph_config(dataset, features, recipe, recipe.graph.temperatures[0])
+        start = graph_start(previous, dataset, recipe, config)
+    if start is not None:
+        recipe = start.shortened(recipe)
     temperatures = recipe.graph.temperatures
     if len(temperatures) == 1 or not len(dataset.valid.users):
-        return train_graph_encoder(dataset, features, recipe, temperatures[0])
+        return train_graph_encoder(dataset, features, recipe, temperatures[0], start)
     # Each is tried on one member, which knows as well as all of them together.
     graph = replace(recipe.graph, members=recipe.graph.members[:1], dim=recipe.graph.member_dim)
     alone = replace(recipe, graph=graph)
@@ -36,11 +50,17 @@ def train_graph(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe) -
     }
     best = preferred(qualities)
     progress.say(f"temperature, by validation recall@20 + ndcg@20: {described(qualities)}; taken {best:g}")
-    return tried[best] if alone == recipe else train_graph_encoder(dataset, features, recipe, best)
+    if alone == recipe and start is None:
+        return tried[best]
+    return train_graph_encoder(dataset, features, recipe, best, start)
 
 
 def train_rq_vae(
-    model: GraphRQVAE, keys: Tensor, features: Callable[[], dict[str, Tensor]], recipe: Recipe
+    model: GraphRQVAE,
+    keys: Tensor,
+    features: Callable[[], dict[str, Tensor]],
+    recipe: Recipe,
+    start: CodesStart | None = None,
 ) -> tuple[GraphRQVAE, Tensor]:
     """Train the residual quantizer behind a trained graph encoder.
 
@@ -49,6 +69,7 @@ def train_rq_vae(
         keys: its unit keys [N, D].
         features: gives modality to float32 [N, columns], NaN rows where missing; called where content is quantised.
         recipe: sizes and steps.
+        start: codebooks of a previous run.
 
     Returns:
         The whole Graph RQ-VAE, and the unit vectors [N, D] that are quantised: the keys, but for ablations.
@@ -57,7 +78,11 @@ def train_rq_vae(
     if recipe.graph.quantization == "two_stage":
         model = model.with_codebooks(recipe.rec_ids.num_levels, recipe.rec_ids.codebook_size)
     quantized = _what_is_quantized(model, keys, features, recipe)
-    train_quantizer(model, quantized, recipe.graph.num_quantizer_steps, recipe.seed)
+    if start is not None:
+        start.take_over(model)
+        recipe = start.shortened(recipe)
+    taken = None if start is None else start.in_use
+    train_quantizer(model, quantized, recipe.graph.num_quantizer_steps, recipe.seed, taken)
     return model.eval(), quantized
 
 

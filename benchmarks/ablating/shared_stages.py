@@ -39,7 +39,8 @@ def stage_inputs(stage: str, run: dict[str, Any]) -> list[Any]:
     The graph encoder sees histories of `max_history`, and of the Rec-IDs only what it is trained with jointly.
     """
     recipe = run["recipe"]
-    inputs = [run["dataset_sha256"], recipe["seed"], recipe["graph"], recipe["generator"]["max_history"]]
+    inputs = [run["dataset_sha256"], run.get("warm_start"), recipe["seed"], recipe["graph"]]
+    inputs.append(recipe["generator"]["max_history"])
     if stage != "graph" or recipe["graph"]["quantization"] == "joint":
         inputs.append(recipe["rec_ids"])
     if stage == "generator":

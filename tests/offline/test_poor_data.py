@@ -21,7 +21,7 @@ from offline.recipes import RECIPES
 from offline.run_folder import RunFolder
 from offline.teacher import Teacher
 from offline.train import item_features, train_recipe
-from offline.train_generator import train_generator
+from offline.train_generator import choose_teacher, train_generator
 from offline.train_graph_rqvae import train_graph
 from tests.offline.conftest import catalogue_of
 
@@ -112,7 +112,7 @@ def short(recipe: Recipe, **graph: Any) -> Recipe:
 
 def train_shortly(dataset: Dataset, recipe: Recipe) -> Catalogue:
     catalogue = catalogue_of(dataset, recipe)
-    generator = train_generator(dataset, catalogue, recipe)
+    generator = train_generator(dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0))
     assert all(weight.isfinite().all() for weight in generator.state_dict().values())
     return catalogue
 

@@ -12,7 +12,7 @@ from offline.artefacts import Catalogue
 from offline.dataset import Dataset
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
-from offline.train_generator import train_generator
+from offline.train_generator import choose_teacher, train_generator
 from tests.offline.conftest import catalogue_of
 
 
@@ -26,7 +26,9 @@ def short(recipe: Recipe, **graph: Any) -> Recipe:
 
 def train_shortly(dataset: Dataset, recipe: Recipe) -> tuple[Catalogue, torch.nn.Module]:
     catalogue = catalogue_of(dataset, recipe)
-    return catalogue, train_generator(dataset, catalogue, recipe)
+    return catalogue, train_generator(
+        dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0)
+    )
 
 
 def random_dataset(make_dataset: Callable[..., Dataset], num_items: int, **options: Any) -> Dataset:

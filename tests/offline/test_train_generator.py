@@ -163,7 +163,7 @@ def knowing_keys(catalogue: Catalogue) -> Catalogue:
 
 
 def share_of_transitions(teacher: Teacher) -> float:
-    return teacher._transition_weight if teacher._transitions is not None else 0.0
+    return teacher.transition_weight
 
 
 def choose(dataset: Dataset, catalogue: Catalogue, *weights: float) -> float:
@@ -243,7 +243,7 @@ def test_training_begins_with_what_is_known_and_leaves_it_alone(
         begun.append((rec_ids.tolist(), keys, scale))
 
     monkeypatch.setattr(Generator, "start_token_keys", watched)
-    generator = train_generator(dataset, catalogue, recipe)
+    generator = train_generator(dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0))
     assert not generator.training
     assert generator.config.ordered_history == has_time
     after = [*catalogue.vectors, *generator.history_state.state_dict().values()]

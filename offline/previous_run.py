@@ -1,0 +1,87 @@
+"""The run that a new one starts from, read part by part and held against its own checksums first."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from offline.checkpoint import read_checkpoint
+from offline.errors import BadInputError
+from offline.run_folder import RunFolder
+from service.contract.item_table import ItemTable
+from service.contract.rec_id import Int32Array
+
+Int64Array = npt.NDArray[np.int64]
+Checkpoint = tuple[dict[str, Any], dict[str, Tensor]]
+
+STAGES = ("graph", "rec_ids", "generator")
+"""That have to be finished, and that decide what a run that starts from this one comes to."""
+
+
+class PreviousRun:
+    """A finished run to start from; it is only read.
+
+    Attributes:
+        run: its folder.
+        digest: of everything that is taken over. A folder that is trained anew in the meantime is another start.
+
+    Raises:
+        BadInputError: a stage is not finished, or one of its files is missing or damaged; the message names it.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.digest = run.digest(*STAGES)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        try:
+            return ItemTable.from_arrays(self.run.load_arrays("item_table")).row_of()
+        except ValueError as error:
+            raise BadInputError(f"{self.run.folder}/item_table.npz cannot be used ({error}); train it again") from error
+
+    def rows_of(self, item_ids: Sequence[str]) -> Int64Array:
+        """Row that each item had there, -1 where it is new: int64 [N]."""
+        return np.array([self._row_of.get(item_id, -1) for item_id in item_ids], np.int64)
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe as `run.json` has it."""
+        return dict(self.run.read_json("run.json")["recipe"])
+
+    def keys(self) -> Tensor:
+        """Unit keys of its items, by its own rows: [items there, D]."""
+        return torch.from_numpy(self.run.load_arrays("vectors")["keys"])
+
+    def rec_ids(self) -> Int32Array:
+        """Rec-IDs by its own rows: int32 [items there, levels]."""
+        return self.run.load_arrays("rec_ids")["rec_ids"].astype(np.int32)
+
+    def graph_encoder(self) -> Checkpoint:
+        """Configuration and weights of the graph encoder."""
+        return read_checkpoint(self.run.graph_encoder)
+
+    def graph_rqvae(self) -> Checkpoint:
+        """Configuration and weights of the whole Graph RQ-VAE."""
+        return read_checkpoint(self.run.graph_rqvae)
+
+    def generator(self) -> Checkpoint:
+        """Configuration and weights of the generator."""
+        return read_checkpoint(self.run.generator)
+
+    def transition_weight(self) -> float:
+        """Share of transition counts in the generator's teacher."""
+        return float(self.run.read_json("teacher.json")["transition_weight"])
+
+
+def misfit(there: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first of some settings in which a previous run differs from this one, in words; None where it fits."""
+    for name in names:
+        before, now = (list(value) if isinstance(value, tuple) else value for value in (there.get(name), here[name]))
+        if before != now:
+            return f"{name} is {before!r} there and {now!r} here"
+    return None

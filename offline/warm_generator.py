@@ -1,0 +1,98 @@
+"""The generator of a previous run as the start of the next."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from model.generator import Generator, GeneratorConfig
+from offline import progress
+from offline.artefacts import Catalogue
+from offline.dataset import Dataset
+from offline.previous_run import PreviousRun, misfit
+from offline.recipe_settings import Recipe
+from offline.warm_codes import MIN_KEY_COSINE, key_cosine
+from offline.warm_graph import share_of
+
+SHAPE = (
+    "vector_dim",
+    "max_history",
+    "ordered_history",
+    "dim",
+    "num_heads",
+    "num_encoder_layers",
+    "num_decoder_layers",
+    "feedforward_dim",
+    "attention",
+)
+OF_TOKENS = ("embeddings.", "heads.", "token_keys.")
+"""Weights with a row for every token of a level."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorStart:
+    """What the generator starts from.
+
+    Attributes:
+        weights: of the previous generator.
+        same_tokens: whether the tokens mean what they meant there; if not, what is known of them starts cold.
+        transition_weight: share of transition counts in its teacher.
+    """
+
+    weights: Mapping[str, Tensor]
+    same_tokens: bool
+    transition_weight: float
+
+    def shortened(self, recipe: Recipe) -> Recipe:
+        """The recipe with what is left to do; what validation chose there is not chosen again."""
+        warm, generator = recipe.warm, recipe.generator
+        generator = replace(
+            generator,
+            num_steps=share_of(generator.num_steps, warm.generator_steps),
+            learning_rate=generator.learning_rate * warm.generator_learning_rate,
+            transition_weights=(self.transition_weight,),
+        )
+        return replace(recipe, generator=generator)
+
+    @torch.no_grad()
+    def take_over(self, generator: Generator) -> None:
+        """Copy the weights; of a vocabulary that has another size, the tokens that both have.
+
+        The history state is no weight of the generator's: it stays what the graph encoder made it.
+        """
+        for name, tensor in generator.state_dict().items():
+            if name.startswith("history_state.") or (name.startswith(OF_TOKENS) and not self.same_tokens):
+                continue
+            before = self.weights[name]
+            common = min(len(before), len(tensor))
+            tensor[:common] = before[:common]
+
+
+def generator_start(
+    previous: PreviousRun, dataset: Dataset, catalogue: Catalogue, config: GeneratorConfig, codebooks: str
+) -> GeneratorStart | None:
+    """What a generator of that configuration starts from; says in one line where it starts cold.
+
+    Args:
+        previous: the previous run.
+        dataset: of the new one.
+        catalogue: of the new one.
+        config: of the new generator.
+        codebooks: "kept" or "new", as `rec_ids.json` of the new run has it.
+
+    Raises:
+        BadInputError: a file of the previous run is damaged.
+    """
+    there, weights = previous.generator()
+    reason = misfit(there, asdict(config), SHAPE)
+    if reason is None and (cosine := key_cosine(previous, dataset, catalogue.vectors.keys)) < MIN_KEY_COSINE:
+        reason = f"keys are not where they were (mean cosine {cosine:.2f}, at least {MIN_KEY_COSINE} is needed)"
+    if reason is not None:
+        progress.say(f"generator: starts cold, because {reason}")
+        return None
+    same_tokens = codebooks == "kept"
+    progress.say(
+        f"generator: starts from the previous one{'' if same_tokens else ', but for its tokens, which are new'}"
+    )
+    return GeneratorStart(weights, same_tokens, previous.transition_weight())
