@@ -19,8 +19,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
-from offline.checkpoint import write_json
+from offline.checkpoint import save_checkpoint, write_json
 from offline.errors import BadInputError, LockedError
 from offline.recipe_settings import Recipe
 
@@ -239,6 +240,10 @@ class RunFolder:
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the run's JSON files, whole or not at all."""
         write_json(self.folder / name, value)
+
+    def save_checkpoint(self, module: nn.Module, config: Any, stem: Path) -> None:
+        """Write a module of the run: see `offline.checkpoint`."""
+        save_checkpoint(module, config, stem)
 
     def save_arrays(self, name: str, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Write arrays as `<name>.npz`."""

@@ -14,7 +14,7 @@ from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from offline import progress
 from offline.artefacts import Catalogue, load_catalogue, load_generator, open_decoder, open_run_decoder
 from offline.assign import KnownCodes, assign_rec_ids
-from offline.checkpoint import load_checkpoint, save_checkpoint
+from offline.checkpoint import load_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
 from offline.dense_search import dense_ranking
 from offline.errors import BadInputError, CollapsedRecIdsError
@@ -25,6 +25,7 @@ from offline.memory_needs import require_memory
 from offline.metrics import described, preferred, quality_by_user
 from offline.parity import check_parity
 from offline.previous_run import PreviousRun
+from offline.processes import current
 from offline.rec_id_report import RecIdReport
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
@@ -37,6 +38,7 @@ from offline.run_folder import (
     RunFolder,
     fingerprint,
 )
+from offline.shared_run import shared_run
 from offline.splits import HeldOutSplit
 from offline.text_features import dataset_text_features, item_texts
 from offline.train_generator import choose_teacher, generator_config, train_generator
@@ -80,7 +82,7 @@ def train_recipe(
     """
     require_memory(dataset, recipe)
     start = _start_from(previous, run)
-    with run.locked():
+    with shared_run(run) as run:
         run.begin(recipe, fingerprint(data), dataset.name, warm_start=start.digest if start else None)
         progress.say(
             f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} "
@@ -100,6 +102,8 @@ def train_recipe(
             if todo:
                 with _losses_of(run, "generator"):
                     _make_generator(dataset, run, recipe, catalogue, start)
+        if not current().is_first:  # what is left is done by one
+            return {}
         with run.stage("decoder", DECODER_FILES) as todo:
             if todo:
                 _make_decoder(dataset, run, recipe, catalogue)
@@ -171,7 +175,7 @@ def _losses_of(run: RunFolder, stage: str) -> AbstractContextManager[None]:
 
 def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: PreviousRun | None) -> None:
     model, vectors, state = train_graph(dataset, item_features(dataset, recipe), recipe, previous)
-    save_checkpoint(model, model.config, run.graph_encoder)
+    run.save_checkpoint(model, model.config, run.graph_encoder)
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
     run.save_arrays("vectors", {name: tensor.numpy() for name, tensor in tensors.items()})
 
@@ -191,7 +195,7 @@ def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: Pr
     if previous is not None and (kept := kept_shares(previous, dataset, rec_ids)):
         report = replace(report, kept_codes_share=kept[0], kept_rec_ids_share=kept[1])
         progress.say(f"{kept[0]:.1%} of the known items keep their codes, {kept[1]:.1%} their whole Rec-ID")
-    save_checkpoint(model, model.config, run.graph_rqvae)
+    run.save_checkpoint(model, model.config, run.graph_rqvae)
     run.save_arrays("rec_ids", {"rec_ids": rec_ids})
     run.save_arrays("item_table", item_table(dataset).arrays())
     description = {**asdict(space), "temperature": model.config.temperature, "codebooks": "kept" if start else "new"}
@@ -222,7 +226,7 @@ def _make_generator(
         recipe = start.shortened(recipe)
     teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
     generator = train_generator(dataset, catalogue, recipe, teacher, start)
-    save_checkpoint(generator, generator.config, run.generator)
+    run.save_checkpoint(generator, generator.config, run.generator)
     run.write_json("teacher.json", {"transition_weight": teacher.transition_weight})
 
 

@@ -10,18 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.collaborative import Candidates
+from offline import graph_losses
 from offline import train_graph_encoder as module
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
 from offline.recipe_settings import Recipe
 from offline.recipes import tiny
-from offline.train_graph_encoder import (
-    TrainedGraph,
-    collaborative_loss,
-    smoothed_contexts,
-    train_graph_encoder,
-)
+from offline.graph_losses import collaborative_loss
+from offline.train_graph_encoder import TrainedGraph, smoothed_contexts, train_graph_encoder
 from tests.offline.conftest import dataset_of
 
 NUM_ITEMS, COLD = 20, [3, 11, 19]
@@ -159,6 +156,7 @@ def loss_of(trained: TrainedGraph, dataset: Dataset, max_candidates: int) -> tup
         max_history=8,
         max_candidates=max_candidates,
         seed=0,
+        with_negatives=trained.model.config.collaborative_loss == "bpr",
     )
     batch = next(iter(batches))
     with torch.no_grad():
@@ -226,7 +224,7 @@ def test_members_train_on_batches_of_their_own(has_time: bool, monkeypatch: pyte
         seen.append((vectors.keys.shape[1], batch))
         return collaborative_loss(model, vectors, batch)
 
-    monkeypatch.setattr(module, "collaborative_loss", noted)
+    monkeypatch.setattr(graph_losses, "collaborative_loss", noted)
     members = ("fused", "aligned", "fused", "aligned")
     trained = trained_with(world(has_time=has_time), features(), members=members, member_dim=8)
     assert len(seen) == 4 * 12
