@@ -139,7 +139,8 @@ class CollaborativeBatches:
         stands_for = np.log(max(self._num_items - len(wanted), 1) / max(len(drawn), 1))
         correction = np.concatenate([np.zeros(len(wanted)), np.full(len(drawn), stands_for)])
         rows = torch.from_numpy(np.concatenate([wanted, drawn]))
-        return Candidates(rows, torch.from_numpy(correction).float()), torch.from_numpy(places.reshape(-1))
+        logarithms = torch.from_numpy(correction).to(torch.get_default_dtype())
+        return Candidates(rows, logarithms), torch.from_numpy(places.reshape(-1))
 
 
 class Part(NamedTuple):

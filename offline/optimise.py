@@ -1,5 +1,6 @@
 """One optimiser step, the same in every training, by one process or by several."""
 
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -42,8 +43,7 @@ class Learner:
         self._loss = loss
         if self._processes.count > 1:
             with told_when_one_ends():
-                # Not every loss meets every weight: those of the codes wait while the graph encoder learns.
-                self._loss = DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
+                self._loss = _together(loss)
 
     def step(self, parts: Sequence[Any]) -> float:
         """One step on this process's parts of a batch; gives the loss of the whole batch.
@@ -67,6 +67,17 @@ class Learner:
 
     def _without_exchange(self) -> Any:
         return self._loss.no_sync() if isinstance(self._loss, DistributedDataParallel) else nullcontext()
+
+
+def _together(loss: nn.Module) -> DistributedDataParallel:
+    """The loss with gradients that are added up over the processes.
+
+    Buffers are the same everywhere by themselves. Not every loss meets every weight: those of the codes wait while the
+    graph encoder learns.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+        return DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def _take_step(optimiser: torch.optim.Optimizer, loss: Tensor, name: str) -> None:

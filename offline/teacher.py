@@ -95,7 +95,7 @@ class Teacher:
         flat = children.nodes.flatten(1).long().clamp(max=len(starts) - 2)  # what does not exist is masked below
         mass = running.gather(1, starts[flat + 1]) - running.gather(1, starts[flat])
         mass = mass.view_as(children.nodes).clamp(min=0) * children.exists
-        return (mass / mass.sum(-1, keepdim=True).clamp(min=1e-12)).float()
+        return (mass / mass.sum(-1, keepdim=True).clamp(min=1e-12)).to(self._keys.dtype)
 
 
 def _as_histories(history: Tensor) -> Histories:

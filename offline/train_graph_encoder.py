@@ -160,7 +160,7 @@ def _finish(
     contexts = smoothed_contexts(keys, contexts, model.has_interactions.flatten() > 0, settings.context_smoothing)
     history_state = HistoryState(keys.shape[1], model.config.max_history)
     # An empty history is taken for the average one, in which every item is as frequent as it is.
-    counts = torch.from_numpy(dataset.train_counts()).float()
+    counts = torch.from_numpy(dataset.train_counts()).to(contexts.dtype)
     empty = torch.nn.functional.normalize(counts @ contexts, dim=0)
     history_state.fit(model.log_recency.detach().exp(), empty)
     return TrainedGraph(model, ItemVectors(keys, contexts), history_state)

@@ -1,8 +1,11 @@
 """What one of several processes does in `test_processes.py`: the three trainings of a tiny world, weights to a file.
 
-    python trained_together.py FILE.npz ACCUMULATE
+    python trained_together.py FILE.npz ACCUMULATE [die]
+
+With `die`, the second process ends after the first training.
 """
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from model.graph_rqvae import GraphRQVAE  # noqa: E402
 from offline.artefacts import Catalogue  # noqa: E402
 from offline.assign import assign_rec_ids  # noqa: E402
 from offline.dataset import Dataset  # noqa: E402
+from offline.exit_codes import exit_code_of  # noqa: E402
 from offline.processes import joined  # noqa: E402
 from offline.recipe_settings import Recipe  # noqa: E402
 from offline.recipes import tiny  # noqa: E402
@@ -52,13 +56,16 @@ def recipe_of(dataset: Dataset, **graph: Any) -> Recipe:
     )
 
 
+def features() -> dict[str, torch.Tensor]:
+    return {"image": torch.randn(NUM_ITEMS, 4, generator=torch.Generator().manual_seed(0))}
+
+
 def weights_of(name: str, module: nn.Module) -> dict[str, np.ndarray]:
-    return {f"{name}.{key}": tensor.numpy() for key, tensor in module.state_dict().items()}
+    return {f"{name}.{key}": tensor.double().numpy() for key, tensor in module.state_dict().items()}
 
 
 def train_all() -> dict[str, np.ndarray]:
     """Weights by training and name."""
-    features = {"image": torch.randn(NUM_ITEMS, 4, generator=torch.Generator().manual_seed(0))}
     found: dict[str, np.ndarray] = {}
     for name, has_time, changes in (
         ("sets", False, {}),
@@ -69,12 +76,12 @@ def train_all() -> dict[str, np.ndarray]:
         ("joint", False, {"quantization": "joint", "members": ("fused",), "member_dim": 16}),
     ):
         dataset = world(has_time=has_time)
-        trained = train_graph_encoder(dataset, features, recipe_of(dataset, **changes), 0.3)
+        trained = train_graph_encoder(dataset, features(), recipe_of(dataset, **changes), 0.3)
         found |= weights_of(f"graph, {name}", trained.model)
     dataset = world(has_time=True)
     recipe = recipe_of(dataset)
-    trained = train_graph_encoder(dataset, features, recipe, 0.3)
-    model, quantized = train_rq_vae(trained.model, trained.vectors.keys, lambda: features, recipe)
+    trained = train_graph_encoder(dataset, features(), recipe, 0.3)
+    model, quantized = train_rq_vae(trained.model, trained.vectors.keys, features, recipe)
     found |= weights_of("quantizer", model)
     rec_ids, space, _ = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
     catalogue = Catalogue(build_trie(rec_ids, space), space, trained.vectors, trained.history_state, 0.3)
@@ -82,9 +89,20 @@ def train_all() -> dict[str, np.ndarray]:
     return found | weights_of("generator", train_generator(dataset, catalogue, recipe, teacher))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """One of the processes."""
     torch.set_num_threads(1)
+    # Adam makes a whole step of a gradient that is nothing but rounding, such as that of a bias all keys share.
+    torch.set_default_dtype(torch.float64)
     with joined(int(sys.argv[2])) as processes:
+        if sys.argv[3:] and not processes.is_first:
+            dataset = world(has_time=False)
+            train_graph_encoder(dataset, features(), recipe_of(dataset), 0.3)
+            os._exit(9)
         weights: dict[str, Any] = train_all()
     if processes.is_first:
         np.savez(sys.argv[1], **weights)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))
