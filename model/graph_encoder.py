@@ -69,13 +69,12 @@ class InteractionGraph(NamedTuple):
         contexts, that is exactly a sum over their items of `(context + item layers 0 .. K - 1) / √degree`.
         """
         items, keys, contexts = start.keys, start.keys, start.contexts
-        users = spread(self.to_users, self.to_items, contexts)
-        for _ in range(num_layers):
+        users = spread(self.to_users, self.to_items, contexts) if num_layers else contexts
+        for layer in range(num_layers):
             contexts = contexts + items
-            users, items = (
-                spread(self.to_users, self.to_items, items),
-                spread(self.to_items, self.to_users, users),
-            )
+            earlier, items = items, spread(self.to_items, self.to_users, users)
+            if layer < num_layers - 1:  # nobody hears of the last users
+                users = spread(self.to_users, self.to_items, earlier)
             keys = keys + items
         return ItemVectors(keys, contexts * self.item_scale)
 
