@@ -75,8 +75,10 @@ def measure(data: Path, seed: int, arguments: argparse.Namespace) -> dict[str, A
     """Three runs of one dataset and seed, and what they say beside each other."""
     from benchmarks.scoring.isolated import isolated
     from benchmarks.scoring.yesterday import write_yesterday
+    from offline.dataset import load_dataset
     from offline.run_folder import fingerprint
 
+    load_dataset(data, seed=seed, judged_by="test")  # refuses before anything is written
     work = work_folder(arguments.run_folder)
     share = f"{arguments.new_interactions:g}-{arguments.new_items:g}"
     key = f"{data.resolve().name}-{fingerprint(data)[:8]}-{share}"

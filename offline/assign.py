@@ -92,17 +92,26 @@ def _held(
     """Which items keep the codes that they had: bool [N].
 
     Those that are not much farther from them than from the nearest, where the bound of the buckets has room for them.
+    How much is a share of the variance of all latent vectors: beside the error of the nearest codes, which is close to
+    none in a small catalogue, every move would be a long one.
     """
     is_known = (known.codes >= 0).all(axis=1)
     before, now = (
         (latent - _embedding(model, codes)).square().sum(-1).numpy() for codes in (known.codes.clip(min=0), nearest)
     )
-    held: npt.NDArray[np.bool_] = is_known & (before - now <= known.margin * max(float(now.mean()), 1e-12))
+    variance = float(latent.var(dim=0, correction=0).sum())
+    held: npt.NDArray[np.bool_] = is_known & (before - now <= known.margin * variance)
     rows = np.flatnonzero(held)
     rows = rows[np.argsort(before[rows], kind="stable")]  # the nearest keep theirs first
-    _, bucket = np.unique(known.codes[rows], axis=0, return_inverse=True)
-    held[rows[_place_within(bucket.reshape(-1)) >= bucket_bound]] = False
+    held[rows[_place_within(_groups(known.codes[rows])) >= bucket_bound]] = False
     return held
+
+
+def _groups(codes: Int32Array) -> npt.NDArray[np.int64]:
+    """Rows with equal codes [M, any number of levels] have equal numbers: int64 [M], from 0 on."""
+    if not codes.shape[1]:
+        return np.zeros(len(codes), np.int64)
+    return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _place_within(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -133,8 +142,7 @@ def balance_last_level(
         int32 [N] and the number of items that had to choose and did not get their nearest code.
     """
     num_items, num_codes = distances.shape
-    _, prefix = np.unique(upper, axis=0, return_inverse=True) if upper.shape[1] else (None, np.zeros(num_items, int))
-    prefix = prefix.reshape(-1)
+    prefix = _groups(upper)
     bound = np.maximum(bucket_bound, -(-np.bincount(prefix) // num_codes))
     free = np.ones(num_items, bool) if fixed is None else fixed < 0
     nearest = distances.argmin(axis=1) if fixed is None else np.where(free, distances.argmin(axis=1), fixed)

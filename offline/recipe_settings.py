@@ -152,8 +152,8 @@ class WarmSettings:
         quantizer_steps: of the steps of the quantizer.
         generator_steps: of the steps of the generator.
         generator_learning_rate: of its highest learning rate.
-        code_margin: how much worse than the nearest codes an item's old ones may be, in squared distance to its latent
-            vector beside the mean of that over the catalogue, until it moves.
+        code_margin: how much farther an item's latent vector may be from its old codes than from the nearest until it
+            moves, in squared distance, as a share of the variance of all latent vectors.
 
     Raises:
         ValueError: a share outside 0 to 1, or a negative margin.
@@ -164,7 +164,7 @@ class WarmSettings:
     quantizer_steps: float = 0.0
     generator_steps: float = 0.25
     generator_learning_rate: float = 0.3
-    code_margin: float = 0.5
+    code_margin: float = 0.1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -66,9 +66,9 @@ def test_validation_has_to_prefer_another_temperature_clearly(
 def test_temperatures_are_tried_on_one_member(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[int, float]] = []
 
-    def noted(dataset: Any, values: Any, recipe: Recipe, temperature: float) -> Any:
+    def noted(dataset: Any, values: Any, recipe: Recipe, temperature: float, *start: Any) -> Any:
         tried.append((len(recipe.graph.members), temperature))
-        return train_graph_encoder(dataset, values, recipe, temperature)
+        return train_graph_encoder(dataset, values, recipe, temperature, *start)
 
     monkeypatch.setattr(module, "train_graph_encoder", noted)
     dataset = world()
