@@ -4,9 +4,9 @@
 
 Prints one JSON object; what is going on stands on stderr. Every size is a made-up log (benchmarks/scaling) and has a
 process of its own. The jobs themselves run, with a few steps of every training; what the `standard` recipe would take
-is projected from seconds per step, and throughput is of that. `growth`: time per interaction (item, user) at the largest
-size over that at the smallest, linear = 1. `--quick`: two small logs, less than a minute on a quiet machine. A busy
-machine spoils all of these figures: `load_average` tells. Exit codes are those of the offline jobs.
+is projected from seconds per step, and throughput is of that. `growth`: time per interaction (item, user) at the
+largest size over that at the smallest, linear = 1. `--quick`: two small logs, less than a minute on a quiet machine.
+A busy machine spoils all of these figures: `load_average` tells. Exit codes are those of the offline jobs.
 """
 
 import argparse
@@ -27,7 +27,9 @@ def sizes_of(text: str) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 10_000 or list(sizes) != sorted(set(sizes)):
-        raise argparse.ArgumentTypeError(f"{text!r}: give rising millions of interactions, .01 at least, such as 1,2,4,8")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give rising millions of interactions, .01 at least, such as 1,2,4,8"
+        )
     return sizes
 
 

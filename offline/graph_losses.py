@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model.collaborative import bpr_loss, prefix_states, set_states, softmax_loss
-from model.graph_encoder import InteractionGraph, ItemVectors, TransitionGraph
+from model.graph_encoder import InteractionGraph, ItemVectors, Propagates, TransitionGraph
 from model.graph_rqvae import GraphRQVAE
 from model.modality_fusion import Standardised
 from model.sampled_graph import SampledGraph
@@ -47,9 +47,10 @@ class GraphEncoderLoss(nn.Module):
     def forward(self, drawn: GraphStep) -> Tensor:
         """A scalar."""
         parts = [part_of(batch, drawn.part, current().num_parts) for batch in drawn.batches]
-        graphs = [self._graph] * len(parts)
+        graphs: list[Propagates] = [self._graph] * len(parts)
         if self._recipe.graph.fan_out:
-            parts, graphs = zip(*(self._sampled(drawn.step, *each) for each in enumerate(parts)))
+            sampled = [self._sampled(drawn.step, *each) for each in enumerate(parts)]
+            parts, graphs = [part for part, _ in sampled], [graph for _, graph in sampled]
         members = zip(self.model.encoders(), graphs, strict=False)  # there may be fewer batches than members
         vectors = [member(self._features, graph, self.model.has_interactions) for member, graph in members]
         losses = [

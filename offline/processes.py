@@ -77,12 +77,12 @@ class Processes:
         return number
 
 
-_current: ContextVar[Processes] = ContextVar("processes that train together", default=Processes())
+_current: ContextVar[Processes | None] = ContextVar("processes that train together", default=None)
 
 
 def current() -> Processes:
     """Those that this process trains with; it is alone where nobody has said otherwise."""
-    return _current.get()
+    return _current.get() or Processes()
 
 
 def share(size: int, part: int, num_parts: int) -> slice:
@@ -100,8 +100,8 @@ def require_enough(name: str, size: int) -> None:
     if processes.num_parts > size:
         raise BadInputError(
             f"{processes.count} processes with --accumulate {processes.accumulate} cut a batch into "
-            f"{processes.num_parts} parts, but a batch of the {name} has {size} rows; take fewer processes or a smaller "
-            "--accumulate"
+            f"{processes.num_parts} parts, but a batch of the {name} has {size} rows; take fewer processes or a "
+            "smaller --accumulate"
         )
 
 
@@ -154,7 +154,7 @@ def _from_environment() -> tuple[int, int]:
 
 @contextmanager
 def told_when_one_ends() -> Iterator[None]:
-    """torch's error of a connection that ended, as an error of the job."""
+    """Torch's error of a connection that ended, as an error of the job."""
     try:
         yield
     except RuntimeError as error:

@@ -72,8 +72,8 @@ class GraphSettings:
         _require_choices(self)
         if self.fan_out < 0 or (self.fan_out and self.quantization == "joint"):
             raise ValueError(
-                f"fan_out={self.fan_out} with quantization={self.quantization!r}: it must be 0 (the whole graph) or more, "
-                "and 0 where the codes of all items are trained at every step"
+                f"fan_out={self.fan_out} with quantization={self.quantization!r}: it must be 0 (the whole graph) or "
+                "more, and 0 where the codes of all items are trained at every step"
             )
         if self.quantization == "joint" and len(self.members) * self.member_dim != self.dim:
             raise ValueError(

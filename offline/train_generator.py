@@ -114,7 +114,7 @@ def parts_of(batch: Batch) -> list[GeneratorPart]:
         users = share(len(batch.users), part, processes.num_parts)
         is_empty = users.start == users.stop
         # Whoever has nothing to do computes for nothing, so that everybody does the same.
-        some = Batch(*(column[slice(0, 1) if is_empty else users] for column in batch))
+        some = batch.of(slice(0, 1) if is_empty else users)
         parts.append(GeneratorPart(some, held_out, held_out + batch.draws.size, 0.0 if is_empty else 1.0))
     return parts
 

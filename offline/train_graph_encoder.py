@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from model.graph_encoder import GraphEncoder, ItemVectors
+from model.graph_encoder import GraphEncoder, ItemVectors, Propagates
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from model.history_state import HistoryState
 from model.modality_fusion import Standardised
@@ -16,7 +16,7 @@ from offline import progress
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
-from offline.graph_losses import Graph, GraphEncoderLoss, GraphStep
+from offline.graph_losses import GraphEncoderLoss, GraphStep
 from offline.optimise import Learner, optimise
 from offline.processes import current, require_enough
 from offline.recipe_settings import GraphSettings, Recipe
@@ -139,7 +139,7 @@ def _finish(
     model: GraphRQVAE,
     dataset: Dataset,
     features: Standardised,
-    graph: Graph | GraphInColumns,
+    graph: Propagates,
     settings: GraphSettings,
     start: GraphStart | None,
 ) -> TrainedGraph:

@@ -32,6 +32,10 @@ class Batch(NamedTuple):
     targets: Int64Array
     draws: npt.NDArray[np.float64]
 
+    def of(self, rows: slice) -> "Batch":
+        """Some of the users."""
+        return Batch(self.users[rows], self.history[rows], self.targets[rows], self.draws[rows])
+
 
 class BatchSampler:
     """Endless batches over the users that have training items, every user once per round.

@@ -32,5 +32,7 @@ def bars(grown: dict[str, Any]) -> dict[str, Any]:
         stage: next(value for name, value in figures.items() if name.startswith("seconds_per_"))
         for stage, figures in grown["stages"].items()
     }
-    verdicts = {name: {"must": MOST_GROWTH, "value": value, "met": value <= MOST_GROWTH} for name, value in values.items()}
+    verdicts = {
+        name: {"must": MOST_GROWTH, "value": value, "met": value <= MOST_GROWTH} for name, value in values.items()
+    }
     return {"bars": verdicts, "all_met": all(verdict["met"] for verdict in verdicts.values())}

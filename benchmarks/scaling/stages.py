@@ -56,7 +56,12 @@ UNITS = {
 }
 """What a stage's throughput is counted in."""
 
-LOOPS = {"graph encoder": "graph", "content to keys": "graph", "residual quantizer": "rec_ids", "generator": "generator"}
+LOOPS = {
+    "graph encoder": "graph",
+    "content to keys": "graph",
+    "residual quantizer": "rec_ids",
+    "generator": "generator",
+}
 """Which stage a loop belongs to, by how its name begins."""
 
 
@@ -85,10 +90,10 @@ def comparable(dataset: Dataset, seed: int) -> Recipe:
 
 def shortened(recipe: Recipe, plan: Plan) -> Recipe:
     """The recipe with the plan's steps, and without floors for Rec-IDs, which so few steps cannot keep."""
-    steps = {"num_steps": plan.steps, "num_quantizer_steps": plan.quantizer_steps}
+    graph = replace(recipe.graph, num_steps=plan.steps, num_alignment_steps=plan.steps)
     return replace(
         recipe,
-        graph=replace(recipe.graph, **steps, num_alignment_steps=plan.steps),
+        graph=replace(graph, num_quantizer_steps=plan.quantizer_steps),
         rec_ids=replace(recipe.rec_ids, min_code_usage=0.0),
         generator=replace(recipe.generator, num_steps=plan.steps),
     )

@@ -52,9 +52,7 @@ class SmallestServer:
     def _decode(self) -> Any:
         history = self._rng.integers(self._decoder.num_items, size=HISTORY)
         began = time.thread_time()
-        leaves, *_ = self._decoder.decode(
-            [history], [ItemFilter(excluded=history)], beam_width=SETTINGS.beam_widths[0]
-        )
+        leaves, *_ = self._decoder.decode([history], [ItemFilter(excluded=history)], beam_width=SETTINGS.beam_widths[0])
         self.decoder_cpu_seconds += time.thread_time() - began
         return leaves[0]
 

@@ -16,10 +16,10 @@ from offline.artefacts import Catalogue
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
+from offline.graph_losses import collaborative_loss as collaborative_loss_of
 from offline.recipe_settings import GeneratorSettings
 from offline.teacher import Teacher
 from offline.train_generator import GeneratorLoss, GeneratorPart, parts_of
-from offline.graph_losses import collaborative_loss as collaborative_loss_of
 from offline.training_batches import Batch
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import build_trie

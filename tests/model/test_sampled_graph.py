@@ -73,7 +73,9 @@ def test_every_neighbour_is_as_likely_as_the_others(fan_out: int, monkeypatch: p
         assert len(columns.unique()) == len(columns) == min(fan_out, 5)
         torch.testing.assert_close(drawn.weights[1:], MATRIX.to_dense()[0, columns] * max(1, 5 / fan_out))
         counts[columns] += 1
-    torch.testing.assert_close(counts / 1000, torch.tensor([0.0, 1, 0, 1, 1, 1, 1]) * min(1, fan_out / 5), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        counts / 1000, torch.tensor([0.0, 1, 0, 1, 1, 1, 1]) * min(1, fan_out / 5), atol=2e-3, rtol=0
+    )
 
 
 def test_sums_by_hand() -> None:

@@ -131,9 +131,7 @@ def slow_draws(generator: Generator, catalogue: Catalogue, teacher: Teacher, bat
 @torch.no_grad()
 @pytest.mark.parametrize("teacher_weight", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("num_teacher_targets", [0, 2])
-def test_the_loss_by_loops(
-    catalogue: Catalogue, teacher_weight: float, num_teacher_targets: int
-) -> None:
+def test_the_loss_by_loops(catalogue: Catalogue, teacher_weight: float, num_teacher_targets: int) -> None:
     generator, teacher = generator_of(catalogue), Teacher(catalogue.vectors.keys, catalogue.trie, 0.3)
     settings = replace(SETTINGS, teacher_weight=teacher_weight, num_teacher_targets=num_teacher_targets)
     batch = BATCH._replace(draws=BATCH.draws[:, :num_teacher_targets])

@@ -18,7 +18,6 @@ from torch import nn
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from model.graph_rqvae import GraphRQVAE  # noqa: E402
 from offline.artefacts import Catalogue  # noqa: E402
 from offline.assign import assign_rec_ids  # noqa: E402
 from offline.dataset import Dataset  # noqa: E402
