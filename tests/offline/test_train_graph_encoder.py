@@ -254,7 +254,8 @@ def test_every_weight_has_one_learning_rate_and_recency_a_higher_one(monkeypatch
 def test_with_all_neighbours_a_step_on_a_sample_is_a_step_on_the_graph(has_time: bool) -> None:
     """Loss and gradients; candidates are sampled, too, so that a step asks for some of the items only."""
     dataset = world(has_time=has_time)
-    model = trained_with(dataset, features(), num_steps=2, num_alignment_steps=2, members=("fused", "aligned")).model
+    changes = {"members": ("fused", "aligned"), "embedding_dropout": 0.0, "history_dropout": 0.0}
+    model = trained_with(dataset, features(), num_steps=2, num_alignment_steps=2, **changes).model.train()
     stream = CollaborativeBatches(
         dataset.histories("valid"),
         num_items=NUM_ITEMS,
