@@ -19,12 +19,12 @@ IntArray = npt.NDArray[np.int64]
 INTERACTIONS_PER_USER = 40
 INTERACTIONS_PER_ITEM = 100
 FEWEST_PER_USER = 4
-NUM_TASTES = 50
+ITEMS_PER_TASTE = 200
 TASTES_PER_USER = 3
 TASTE_SHARE = 0.85
 SUCCESSOR_SHARE = 0.2
-SKEW = 2.0
-"""Popularity within a taste: the share of the first x of its items is `x ** (1 / (1 + SKEW))`."""
+SKEW = 1.0
+"""Popularity within a taste: the first share x of its items has a share `x ** (1 / (1 + SKEW))` of what is taken."""
 NUM_COLUMNS = 64
 FIRST_TIME, MILLISECONDS_BETWEEN = 1_700_000_000_000, 60_000
 
@@ -39,7 +39,7 @@ class LogSize(NamedTuple):
 
 def size_of(interactions: int) -> LogSize:
     """Users and items that go with so many interactions."""
-    items = max(4 * NUM_TASTES, interactions // INTERACTIONS_PER_ITEM)
+    items = max(ITEMS_PER_TASTE, interactions // INTERACTIONS_PER_ITEM)
     return LogSize(interactions, max(1, interactions // INTERACTIONS_PER_USER), items)
 
 
@@ -47,7 +47,8 @@ def write_log(interactions: int, folder: Path, *, seed: int, has_time: bool) -> 
     """Write a dataset folder (design, section 3) without a split; one modality of features, categories by taste."""
     size, rng = size_of(interactions), np.random.default_rng(seed)
     (folder / "features").mkdir(parents=True)
-    taste_of = rng.permutation(np.arange(size.items) % NUM_TASTES)
+    num_tastes = max(1, size.items // ITEMS_PER_TASTE)
+    taste_of = rng.permutation(np.arange(size.items) % num_tastes)
     users, items = draw(size, taste_of, rng)
     log = pl.DataFrame({"user": users, "item": items}).select(
         pl.format("user-{}", "user").alias("user_id"), pl.format("item-{}", "item").alias("item_id")
@@ -62,7 +63,7 @@ def write_log(interactions: int, folder: Path, *, seed: int, has_time: bool) -> 
         pl.format("Thing {}", "row").alias("title"),
         pl.concat_list(pl.format("taste {}", "taste")).alias("categories"),
     ).write_parquet(folder / ITEMS_FILE)
-    centres = rng.normal(size=(NUM_TASTES, NUM_COLUMNS))
+    centres = rng.normal(size=(num_tastes, NUM_COLUMNS))
     features = centres[taste_of] + rng.normal(size=(size.items, NUM_COLUMNS))
     np.save(folder / "features" / "content.npy", features.astype(np.float16))
     return size
@@ -71,12 +72,12 @@ def write_log(interactions: int, folder: Path, *, seed: int, has_time: bool) -> 
 def draw(size: LogSize, taste_of: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """User and item of every interaction, sorted by user, oldest first: int64 [M] each."""
     users = np.repeat(np.arange(size.users), _lengths(size, rng))
-    tastes = rng.integers(NUM_TASTES, size=(size.users, TASTES_PER_USER))
+    counts = np.bincount(taste_of)
+    tastes = rng.integers(len(counts), size=(size.users, TASTES_PER_USER))
     taste = tastes[users, rng.integers(TASTES_PER_USER, size=len(users))]
     anything = rng.random(len(users)) >= TASTE_SHARE
-    taste[anything] = rng.integers(NUM_TASTES, size=int(anything.sum()))
+    taste[anything] = rng.integers(len(counts), size=int(anything.sum()))
     by_taste = np.argsort(taste_of, kind="stable")
-    counts = np.bincount(taste_of, minlength=NUM_TASTES)
     place = (rng.random(len(users)) ** (1 + SKEW) * counts[taste]).astype(np.int64)
     items = by_taste[(np.cumsum(counts) - counts)[taste] + place]
     successor = rng.permutation(size.items)

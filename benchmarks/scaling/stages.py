@@ -75,7 +75,7 @@ def measure(interactions: int, plan: Plan, *, seed: int, has_time: bool) -> dict
         full = comparable(dataset, seed)
         run = MeasuredRun(RunFolder(Path(folder, "run")), stopwatch)
         with stopwatch.listening():
-            train_recipe(data, tested(dataset, plan.test_users), run, shortened(full, plan))
+            train_recipe(data, with_test_users(dataset, plan.test_users), run, shortened(full, plan))
         with own_redis() as url, redis.Redis.from_url(url) as client, stopwatch.part("publish"):
             publish(run, ReleaseStore(client, RedisKeys("bench"), blobs_url=str(Path(folder, "blobs"))))
     return described(dataset, full, stopwatch, plan) | {"load_average": os.getloadavg()[0]}
@@ -99,7 +99,7 @@ def shortened(recipe: Recipe, plan: Plan) -> Recipe:
     )
 
 
-def tested(dataset: Dataset, most_users: int) -> Dataset:
+def with_test_users(dataset: Dataset, most_users: int) -> Dataset:
     """The dataset with that many test users, evenly spread."""
     users = np.unique(dataset.test.users)
     if len(users) <= most_users:
