@@ -9,7 +9,7 @@ Letters: U = users, N = items, D = model width.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,13 @@ class ItemVectors(NamedTuple):
 
     keys: Tensor
     contexts: Tensor
+
+
+class Propagates(Protocol):
+    """A graph, whole or in part, that spreads vectors over interactions."""
+
+    def propagate(self, start: ItemVectors, num_layers: int) -> ItemVectors:
+        """What reaches the items [R, D] of starts [N, D] in up to so many layers, summed; R = N but for a sample."""
 
 
 class _Product(torch.autograd.Function):
@@ -69,13 +76,12 @@ class InteractionGraph(NamedTuple):
         contexts, that is exactly a sum over their items of `(context + item layers 0 .. K - 1) / √degree`.
         """
         items, keys, contexts = start.keys, start.keys, start.contexts
-        users = spread(self.to_users, self.to_items, contexts)
-        for _ in range(num_layers):
+        users = spread(self.to_users, self.to_items, contexts) if num_layers else contexts
+        for layer in range(num_layers):
             contexts = contexts + items
-            users, items = (
-                spread(self.to_users, self.to_items, items),
-                spread(self.to_items, self.to_users, users),
-            )
+            earlier, items = items, spread(self.to_items, self.to_users, users)
+            if layer < num_layers - 1:  # nobody hears of the last users
+                users = spread(self.to_users, self.to_items, earlier)
             keys = keys + items
         return ItemVectors(keys, contexts * self.item_scale)
 
@@ -145,10 +151,8 @@ class GraphEncoder(nn.Module):
         self.key_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
         self.context_embedding = nn.Parameter(torch.randn(num_items, dim) * 0.1)
 
-    def forward(
-        self, features: Standardised, graph: InteractionGraph | TransitionGraph, has_interactions: Tensor
-    ) -> ItemVectors:
-        """Unit keys [N, D], and contexts [N, D] of a mean length of 1.
+    def forward(self, features: Standardised, graph: Propagates, has_interactions: Tensor) -> ItemVectors:
+        """Unit keys [R, D], and contexts [R, D] of a mean length of 1, of the items that the graph gives.
 
         Args:
             features: of the items.

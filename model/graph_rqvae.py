@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.graph_encoder import Content, GraphEncoder, InteractionGraph, ItemVectors, TransitionGraph
+from model.graph_encoder import Content, GraphEncoder, ItemVectors, Propagates
 from model.modality_fusion import FeatureScaler, Standardised
 from model.residual_quantizer import Quantized, QuantizerConfig, ResidualQuantizer
 
@@ -119,9 +119,7 @@ class GraphRQVAE(nn.Module):
         """The members, as what they are."""
         return [cast(GraphEncoder, member) for member in self.members]
 
-    def member_vectors(
-        self, features: Standardised, graph: InteractionGraph | TransitionGraph
-    ) -> Iterator[ItemVectors]:
+    def member_vectors(self, features: Standardised, graph: Propagates) -> Iterator[ItemVectors]:
         """What each member says, one after the other: unit keys and contexts [N, member_dim]."""
         for member in self.encoders():
             yield member(features, graph, self.has_interactions)
@@ -142,7 +140,7 @@ class GraphRQVAE(nn.Module):
         """Turn keys and contexts by an orthogonal matrix [D, D]: every cosine stays what it is."""
         self.projection.copy_(self.projection @ rotation)
 
-    def vectors(self, features: Standardised, graph: InteractionGraph | TransitionGraph) -> ItemVectors:
+    def vectors(self, features: Standardised, graph: Propagates) -> ItemVectors:
         """What all members say, joined: see `join`."""
         return self.join(list(self.member_vectors(features, graph)))
 

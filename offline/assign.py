@@ -147,10 +147,12 @@ def balance_last_level(
     free = np.ones(num_items, bool) if fixed is None else fixed < 0
     nearest = distances.argmin(axis=1) if fixed is None else np.where(free, distances.argmin(axis=1), fixed)
     chosen = nearest.copy()
+    by_prefix = np.argsort(prefix, kind="stable")
+    ends = np.cumsum(np.bincount(prefix))
     for crowded in np.flatnonzero(_overfull(prefix, nearest, bound, num_codes)):
-        members = prefix == crowded
-        room = bound[crowded] - np.bincount(nearest[members & ~free], minlength=num_codes)
-        members = np.flatnonzero(members & free)
+        members = by_prefix[ends[crowded - 1] if crowded else 0 : ends[crowded]]
+        room = bound[crowded] - np.bincount(nearest[members[~free[members]]], minlength=num_codes)
+        members = members[free[members]]
         chosen[members] = _spread(distances[members], room)
     return chosen.astype(np.int32), int((chosen != nearest).sum())
 

@@ -11,6 +11,7 @@ from offline.encoding.job import encode
 from offline.errors import BadInputError
 from offline.importing import jobs as importing_jobs
 from offline.options import (
+    Accumulate,
     Data,
     HistoryTtl,
     Home,
@@ -60,13 +61,27 @@ def check(data: Data) -> None:
 
 
 @cli.command()
-def train(data: Data, run: Run, recipe: RecipeName = "standard", seed: Seed = 0, warm_start: WarmStart = None) -> None:
-    """Train a run from dataset to ONNX and metrics; resumes a run that was stopped. Prints the metrics as JSON."""
+def train(
+    data: Data,
+    run: Run,
+    recipe: RecipeName = "standard",
+    seed: Seed = 0,
+    warm_start: WarmStart = None,
+    accumulate: Accumulate = 1,
+) -> None:
+    """Train a run from dataset to ONNX and metrics; resumes a run that was stopped. Prints the metrics as JSON.
+
+    On several processes: torchrun --nproc-per-node 2 -m offline train ...
+    """
+    from offline.processes import joined
     from offline.run_folder import RunFolder
     from offline.train import train as train_run
 
     previous = None if warm_start is None else RunFolder(warm_start)
-    progress.result(train_run(data, RunFolder(run), recipe, seed, previous))
+    with joined(accumulate) as processes:
+        metrics = train_run(data, RunFolder(run), recipe, seed, previous)
+        if processes.is_first:
+            progress.result(metrics)
 
 
 @cli.command()

@@ -79,6 +79,8 @@ def first_unseen(order: IntArray, histories: Histories, users: IntArray, length:
     """The first `length` of each row of `order` [U, N] outside the user's history, -1 where there are fewer."""
     kept = np.full((len(users), length), -1, np.int64)
     for row, user in enumerate(users):
-        fresh = order[row][~np.isin(order[row], histories.of(int(user)))][:length]
+        known = histories.of(int(user))
+        first = order[row][: length + len(known)]  # that many hold `length` others, however long the row is
+        fresh = first[~np.isin(first, known)][:length]
         kept[row, : len(fresh)] = fresh
     return kept

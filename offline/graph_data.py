@@ -38,7 +38,7 @@ def interaction_graph(dataset: Dataset) -> InteractionGraph:
     users, items = np.divmod(pairs, dataset.num_items)
     to_users = _normalised(users, items, np.ones(len(pairs)), (dataset.num_users, dataset.num_items))
     degrees = np.bincount(items, minlength=dataset.num_items)
-    item_scale = torch.from_numpy(1.0 / np.sqrt(np.maximum(degrees, 1))).float().unsqueeze(1)
+    item_scale = torch.from_numpy(1.0 / np.sqrt(np.maximum(degrees, 1))).to(torch.get_default_dtype()).unsqueeze(1)
     return InteractionGraph(to_users, to_users.t().to_sparse_csr(), item_scale)
 
 
@@ -67,7 +67,7 @@ def _normalised(
     """Sparse CSR of the edges, those that occur twice added up, normalised by `1 / √(row sum · column sum)`."""
     row_sums = np.bincount(rows, weights, minlength=shape[0])
     column_sums = np.bincount(columns, weights, minlength=shape[1])
-    values = (weights / np.sqrt(row_sums[rows] * column_sums[columns])).astype(np.float32)
+    values = torch.from_numpy(weights / np.sqrt(row_sums[rows] * column_sums[columns])).to(torch.get_default_dtype())
     indices = torch.from_numpy(np.stack([rows, columns]))
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-    return torch.sparse_coo_tensor(indices, torch.from_numpy(values), shape, check_invariants=True).to_sparse_csr()
+    return torch.sparse_coo_tensor(indices, values, shape, check_invariants=True).to_sparse_csr()

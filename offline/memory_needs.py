@@ -5,6 +5,7 @@ from pathlib import Path
 
 from offline.dataset import Dataset
 from offline.errors import BadInputError
+from offline.processes import processes_on_this_machine
 from offline.recipe_settings import Recipe
 from offline.text_features import item_texts
 
@@ -23,7 +24,7 @@ def require_memory(dataset: Dataset, recipe: Recipe) -> None:
     Raises:
         BadInputError: it needs more than this machine has to give; names both and the cures.
     """
-    needed, available = training_bytes(dataset, recipe), available_bytes()
+    needed, available = training_bytes(dataset, recipe) * processes_on_this_machine(), available_bytes()
     if needed > available:
         raise BadInputError(
             f"{dataset.num_items} items with recipe {recipe.name!r} need about {needed / 2**30:.1f} GiB of memory to "

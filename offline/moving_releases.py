@@ -15,9 +15,9 @@ from offline.errors import BadInputError
 from offline.release_archive import write_archive
 from service.contract.arms import CANARY_ARM
 from service.contract.blob_location import REDIS
-from service.contract.blobs import Chunk
+from service.contract.blobs import Chunk, Written
 from service.contract.manifest import Manifest
-from service.contract.release_store import ReleaseMissingError, ReleaseStore, Written
+from service.contract.release_store import ReleaseMissingError, ReleaseStore
 from service.contract.signatures import SignatureError, signature_of
 
 OF_THE_TARGET = ("blobs", "signature")

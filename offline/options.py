@@ -31,6 +31,15 @@ WarmStart = Annotated[
     Path | None,
     typer.Option("--warm-start", help="Finished run to start from: items keep their Rec-IDs, fewer steps are needed."),
 ]
+Accumulate = Annotated[
+    int,
+    typer.Option(
+        "--accumulate",
+        min=1,
+        metavar="<n>",
+        help="Cut every batch into so many parts, one after the other: less memory, the same result.",
+    ),
+]
 BlobsUrl = Annotated[
     str,
     typer.Option(

@@ -37,6 +37,8 @@ class GraphSettings:
         history_dropout: how often an item is left out of a prefix, with time only.
         context_smoothing: share of its nearest items' contexts in an item's own, once the members are joined.
         max_candidates: items that the softmax runs over; a larger catalogue is sampled.
+        fan_out: neighbours of a row at every hop through the graph, drawn anew at each step (model.sampled_graph);
+            0 = all of them.
         temperatures: of the cosine softmax; the first, unless validation clearly prefers another.
         quantization: "joint" trains graph and quantizer together, "two_stage" one after the other.
         quantization_weight: weight of the RQ-VAE losses beside the collaborative one when joint.
@@ -59,6 +61,7 @@ class GraphSettings:
     history_dropout: float = 0.1
     context_smoothing: float = 0.0
     max_candidates: int = 32768
+    fan_out: int = 0
     collaborative_loss: Literal["softmax", "bpr"] = "softmax"
     quantization: Literal["joint", "two_stage"] = "two_stage"
     quantization_weight: float = 0.1
@@ -67,6 +70,11 @@ class GraphSettings:
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        if self.fan_out < 0 or (self.fan_out and self.quantization == "joint"):
+            raise ValueError(
+                f"fan_out={self.fan_out} with quantization={self.quantization!r}: it must be 0 (the whole graph) or "
+                "more, and 0 where the codes of all items are trained at every step"
+            )
         if self.quantization == "joint" and len(self.members) * self.member_dim != self.dim:
             raise ValueError(
                 f"quantization='joint' needs keys that no projection has to wait for: one member of dim={self.dim} "

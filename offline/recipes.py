@@ -60,6 +60,7 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
             temperatures=(0.1, 0.2) if dataset.has_time else (0.2, 0.1),
             max_candidates=4096 if dataset.has_time else 32768,
             context_smoothing=_context_smoothing(dataset),
+            fan_out=_fan_out(len(dataset.train.users)),
         ),
         rec_ids=_rec_ids(dataset.num_items),
         generator=GeneratorSettings(
@@ -97,6 +98,11 @@ def _context_smoothing(dataset: Dataset) -> float:
     Neighbours are found by exhaustive search, which a large catalogue is spared.
     """
     return 0.2 if not dataset.has_time and dataset.num_items <= 2**17 else 0.0
+
+
+def _fan_out(num_interactions: int) -> int:
+    """Neighbours that a step looks at: all of them while a step on the whole graph is affordable."""
+    return 0 if num_interactions < 2**22 else 8
 
 
 def _members(num_interactions: int) -> tuple[Content, ...]:

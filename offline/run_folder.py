@@ -18,10 +18,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
-from offline.checkpoint import write_json
+from offline.checkpoint import save_checkpoint, write_json
 from offline.errors import BadInputError
 from offline.folder_lock import locked_folder
+from offline.json_differences import json_differences
 from offline.peak_memory import PeakMemory
 from offline.recipe_settings import Recipe
 
@@ -107,7 +109,7 @@ class RunFolder:
             found = self.read_json("run.json")
             kept = {"dataset": found.get("dataset")}  # its name may change
             found.setdefault("encoders", wanted["encoders"])  # an earlier version did not write them down
-            differing = _differences(found, {**wanted, **kept})
+            differing = json_differences(found, {**wanted, **kept})
             if differing:
                 more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
                 raise BadInputError(
@@ -246,6 +248,10 @@ class RunFolder:
         """Write one of the run's JSON files, whole or not at all."""
         write_json(self.folder / name, value)
 
+    def save_checkpoint(self, module: nn.Module, config: Any, stem: Path) -> None:
+        """Write a module of the run: see `offline.checkpoint`."""
+        save_checkpoint(module, config, stem)
+
     def save_arrays(self, name: str, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Write arrays as `<name>.npz`."""
         named: dict[str, Any] = dict(arrays)  # else mypy takes them for the argument `allow_pickle`
@@ -282,16 +288,3 @@ def _now() -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
-    """Every leaf in which two JSON values differ: `recipe.generator.num_steps: 1200 there, 1500 asked`."""
-    if there == asked:
-        return []
-    if not (isinstance(there, dict) and isinstance(asked, dict)):
-        return [f"{name}: {there!r} there, {asked!r} asked"]
-    return [
-        line
-        for key in sorted(there.keys() | asked.keys())
-        for line in _differences(there.get(key), asked.get(key), f"{name}.{key}".lstrip("."))
-    ]

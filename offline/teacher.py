@@ -77,13 +77,17 @@ class Teacher:
         weight = self.transition_weight * (total > 0)
         return (1 - weight) * probabilities + weight * followers / total.clamp(min=1e-12)
 
-    def draw(self, probabilities: Tensor, num_targets: int) -> TeacherTargets:
-        """Draw targets from item probabilities [B, N], and sum them along the leaves."""
+    def draw(self, probabilities: Tensor, draws: Tensor) -> TeacherTargets:
+        """Draw targets from item probabilities [B, N], and sum them along the leaves.
+
+        Args:
+            probabilities: [B, N], by item row.
+            draws: float64 [B, T], in [0, 1): where the running sum passes that share of its end, an item is drawn.
+        """
         by_leaf = probabilities[:, self._leaf_to_row]
         running = F.pad(by_leaf.double().cumsum(dim=1), (1, 0))
-        if not num_targets:
-            return TeacherTargets(torch.empty(len(by_leaf), 0, dtype=torch.long), running)
-        return TeacherTargets(torch.multinomial(by_leaf, num_targets, replacement=True), running)
+        leaves = torch.searchsorted(running[:, 1:].contiguous(), draws * running[:, -1:], right=True)
+        return TeacherTargets(leaves.clamp(max=by_leaf.shape[1] - 1), running)
 
     def child_probabilities(self, level: int, running: Tensor, children: ChildLogProbs) -> Tensor:
         """The teacher's conditional over the children of nodes at a level: [B, T, K], zero where there is no child."""
@@ -91,7 +95,7 @@ class Teacher:
         flat = children.nodes.flatten(1).long().clamp(max=len(starts) - 2)  # what does not exist is masked below
         mass = running.gather(1, starts[flat + 1]) - running.gather(1, starts[flat])
         mass = mass.view_as(children.nodes).clamp(min=0) * children.exists
-        return (mass / mass.sum(-1, keepdim=True).clamp(min=1e-12)).float()
+        return (mass / mass.sum(-1, keepdim=True).clamp(min=1e-12)).to(self._keys.dtype)
 
 
 def _as_histories(history: Tensor) -> Histories:

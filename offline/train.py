@@ -22,7 +22,7 @@ from offline.artefacts import (
     open_run_decoder,
 )
 from offline.assign import KnownCodes, assign_rec_ids
-from offline.checkpoint import load_checkpoint, save_checkpoint
+from offline.checkpoint import load_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
 from offline.dense_search import dense_ranking
 from offline.encoding.fingerprints import read_fingerprints
@@ -36,6 +36,7 @@ from offline.metrics import described, preferred, quality_by_user
 from offline.origin import record_origin
 from offline.parity import check_parity
 from offline.previous_run import PreviousRun
+from offline.processes import current
 from offline.rec_id_report import RecIdReport
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
@@ -50,6 +51,7 @@ from offline.run_folder import (
     RunFolder,
     fingerprint,
 )
+from offline.shared_run import shared_run
 from offline.splits import HeldOutSplit
 from offline.train_generator import choose_teacher, generator_config, train_generator
 from offline.train_graph_rqvae import train_graph, train_rq_vae
@@ -92,7 +94,7 @@ def train_recipe(
     """
     require_memory(dataset, recipe)
     start = _start_from(previous, run)
-    with run.locked():
+    with shared_run(run) as run:
         encoders = read_fingerprints(data / "features")
         digest = start.digest if start else None
         run.begin(recipe, fingerprint(data), dataset.name, encoders=encoders, warm_start=digest)
@@ -115,6 +117,8 @@ def train_recipe(
             if todo:
                 with _losses_of(run, "generator"):
                     _make_generator(dataset, run, recipe, catalogue, start)
+        if not current().is_first:  # what is left is done by one
+            return {}
         with run.stage("decoder", DECODER_FILES) as todo:
             if todo:
                 _make_decoder(dataset, run, recipe, catalogue)
@@ -169,7 +173,7 @@ def _losses_of(run: RunFolder, stage: str) -> AbstractContextManager[None]:
 def _make_graph(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: PreviousRun | None) -> None:
     space = text_space(dataset, recipe, load_text_space(previous.run) if previous else None)
     model, vectors, state = train_graph(dataset, features_in(dataset, recipe, space), recipe, previous)
-    save_checkpoint(model, model.config, run.graph_encoder)
+    run.save_checkpoint(model, model.config, run.graph_encoder)
     run.save_arrays("text_space", {} if space is None else space.arrays())
     tensors = {"keys": vectors.keys, "contexts": vectors.contexts, "recency": state.recency, "empty": state.empty}
     run.save_arrays("vectors", {name: tensor.numpy() for name, tensor in tensors.items()})
@@ -191,9 +195,9 @@ def _make_rec_ids(dataset: Dataset, run: RunFolder, recipe: Recipe, previous: Pr
     if previous is not None and (kept := kept_shares(previous, dataset, rec_ids)):
         report = replace(report, kept_codes_share=kept[0], kept_rec_ids_share=kept[1])
         progress.say(f"{kept[0]:.1%} of the known items keep their codes, {kept[1]:.1%} their whole Rec-ID")
-    save_checkpoint(model, model.config, run.graph_rqvae)
+    run.save_checkpoint(model, model.config, run.graph_rqvae)
     encoder = ItemEncoder.of(model, features, keys, torch.from_numpy(dataset.train_counts()))
-    save_checkpoint(encoder, encoder.config, run.item_encoder)
+    run.save_checkpoint(encoder, encoder.config, run.item_encoder)
     run.save_arrays("rec_ids", {"rec_ids": rec_ids})
     run.save_arrays("item_table", item_table(dataset).arrays())
     description = {**asdict(space), "temperature": model.config.temperature, "codebooks": "kept" if start else "new"}
@@ -229,7 +233,7 @@ def _make_generator(
         recipe = start.shortened(recipe)
     teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
     generator = train_generator(dataset, catalogue, recipe, teacher, start)
-    save_checkpoint(generator, generator.config, run.generator)
+    run.save_checkpoint(generator, generator.config, run.generator)
     run.write_json("teacher.json", {"transition_weight": teacher.transition_weight})
 
 

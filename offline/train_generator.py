@@ -1,9 +1,11 @@
 """Train the generator: held-out items and the teachers' distribution, as tokens along the trie."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.generator import Generator, GeneratorConfig
 from model.trie_softmax import child_log_probs
@@ -13,7 +15,8 @@ from offline.baselines.transitions import Transitions
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
 from offline.dense_search import exhaustive_ranking
 from offline.metrics import FloatArray, described, preferred, quality_by_user
-from offline.optimise import optimise
+from offline.optimise import Learner
+from offline.processes import current, require_enough, share
 from offline.recipe_settings import GeneratorSettings, Recipe
 from offline.teacher import Teacher
 from offline.training_batches import Batch, BatchSampler
@@ -54,6 +57,7 @@ def train_generator(
         FloatingPointError: the loss became NaN or infinite.
     """
     settings = recipe.generator
+    require_enough("generator", settings.batch_users)
     torch.manual_seed(recipe.seed)
     generator = Generator(generator_config(dataset, catalogue, settings))
     generator.history_state.load_state_dict(catalogue.history_state.state_dict())
@@ -61,7 +65,6 @@ def train_generator(
     generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / catalogue.temperature)
     if start is not None:
         start.take_over(generator)
-    losses = GeneratorLosses(generator, catalogue, teacher, settings)
     optimiser = torch.optim.AdamW(generator.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     warmup = min(100, settings.num_steps // 10 + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -75,25 +78,55 @@ def train_generator(
             max_history=settings.max_history,
             num_targets=settings.num_targets,
             seed=recipe.seed,
+            num_teacher_targets=settings.num_teacher_targets,
         )
     )
+    learner = Learner(GeneratorLoss(generator, catalogue, teacher, settings), optimiser, "generator")
     generator.train()
     with progress.task("generator", settings.num_steps) as task:
         for _ in range(settings.num_steps):
-            loss = losses(next(batches))
-            optimise(optimiser, loss, "generator")
+            loss = learner.step(parts_of(next(batches)))
             schedule.step()
-            task.advance(loss=loss.item())
+            task.advance(loss=loss)
     return generator.eval()
 
 
-class GeneratorLosses:
-    """The token loss of a batch."""
+class GeneratorPart(NamedTuple):
+    """A part of a batch, and how many targets the whole has: the means are over those.
+
+    Attributes:
+        batch: some of its users.
+        held_out: targets of the whole that are held-out items.
+        counted: those, and the teacher's.
+        weight: 1; 0 where the part is empty and somebody else's user stands in it.
+    """
+
+    batch: Batch
+    held_out: int
+    counted: int
+    weight: float = 1.0
+
+
+def parts_of(batch: Batch) -> list[GeneratorPart]:
+    """This process's parts of a batch."""
+    held_out, processes, parts = int((batch.targets >= 0).sum()), current(), []
+    for part in processes.parts:
+        users = share(len(batch.users), part, processes.num_parts)
+        is_empty = users.start == users.stop
+        # Whoever has nothing to do computes for nothing, so that everybody does the same.
+        some = batch.of(slice(0, 1) if is_empty else users)
+        parts.append(GeneratorPart(some, held_out, held_out + batch.draws.size, 0.0 if is_empty else 1.0))
+    return parts
+
+
+class GeneratorLoss(nn.Module):
+    """The token loss of a part of a batch; those of all parts add up to the loss of the batch."""
 
     def __init__(
         self, generator: Generator, catalogue: Catalogue, teacher: Teacher, settings: GeneratorSettings
     ) -> None:
-        self._generator = generator
+        super().__init__()
+        self.generator = generator
         self._settings = settings
         self._items = catalogue.items
         self._levels = trie_levels(catalogue.trie)
@@ -104,22 +137,20 @@ class GeneratorLosses:
         leaves = np.arange(catalogue.trie.num_items)
         self._ancestors = tuple(torch.from_numpy(np.searchsorted(at, leaves, side="right") - 1) for at in starts)
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def forward(self, part: GeneratorPart) -> Tensor:
         """Cross-entropy summed over the levels, a scalar.
 
         The teacher is asked about the very history that the generator sees, so it cannot give away what is held out.
         """
-        history, targets = torch.from_numpy(batch.history), torch.from_numpy(batch.targets)
-        memory = self._generator.encode(self._items[history.clamp(min=0)], history >= 0)
-        drawn = self._teacher.draw(
-            self._teacher.probabilities(memory.state, history), self._settings.num_teacher_targets
-        )
+        history, targets, draws = map(torch.from_numpy, part.batch[1:])
+        memory = self.generator.encode(self._items[history.clamp(min=0)], history >= 0)
+        drawn = self._teacher.draw(self._teacher.probabilities(memory.state, history), draws)
         leaves = torch.cat([self._row_to_leaf[targets.clamp(min=0)], drawn.leaves], dim=1)  # (B, T)
         held_out = F.pad(targets >= 0, (0, drawn.leaves.shape[1]))  # (B, T)
         counted = F.pad(targets >= 0, (0, drawn.leaves.shape[1]), value=True)
         nodes, tokens, cache, loss = torch.zeros_like(leaves), None, None, torch.zeros(())
         for level, arrays in enumerate(self._levels):
-            logits, cache = self._generator.step(level, tokens, memory, cache)
+            logits, cache = self.generator.step(level, tokens, memory, cache)
             if level == 0:  # one prefix, the start, for all targets of a user
                 logits = logits.expand(-1, leaves.shape[1], -1)
             children = child_log_probs(logits, nodes, arrays)
@@ -127,18 +158,15 @@ class GeneratorLosses:
             taken = self._ancestors[level][leaves]
             chosen = (taken - arrays.child_start[nodes].long()).unsqueeze(-1)
             found = children.log_probs.gather(-1, chosen).squeeze(-1)
-            loss = loss + self._blend((goal * children.log_probs).sum(-1)[counted], found[held_out])
+            distilled = (goal * children.log_probs).sum(-1)[counted].sum() / max(part.counted, 1)
+            loss = loss + self._blend(distilled, found[held_out].sum() / max(part.held_out, 1))
             nodes, tokens = taken, arrays.tokens[taken]
-        return loss
+        return loss * part.weight
 
     def _blend(self, distilled: Tensor, held_out: Tensor) -> Tensor:
-        """Cross-entropy from log-likelihoods under the teacher and of held-out items; a batch may lack either."""
+        """Cross-entropy from mean log-likelihoods under the teacher and of held-out items; a batch may lack either."""
         weight = self._settings.teacher_weight
-        return -weight * _mean(distilled) - (1 - weight) * _mean(held_out)
-
-
-def _mean(values: Tensor) -> Tensor:
-    return values.sum() / max(len(values), 1)
+        return -weight * distilled - (1 - weight) * held_out
 
 
 def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSettings, seed: int) -> Teacher:
@@ -157,7 +185,7 @@ def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSe
     if len(weights) == 1 or not len(dataset.valid.users):
         return teachers[weights[0]]
     qualities = {weight: teacher_quality(teacher, catalogue, dataset) for weight, teacher in teachers.items()}
-    best = preferred(qualities)
+    best = current().agree(preferred(qualities))
     found = f"by validation recall@20 + ndcg@20: {described(qualities)}; taken {best:g}"
     progress.say(f"share of transition counts in the teacher, {found}")
     return teachers[best]

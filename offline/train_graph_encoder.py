@@ -1,24 +1,26 @@
 """Train the members of the graph encoder on the collaborative loss, then join what they say."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from model.collaborative import bpr_loss, prefix_states, set_states, softmax_loss
-from model.graph_encoder import GraphEncoder, InteractionGraph, ItemVectors, TransitionGraph
+from model.graph_encoder import GraphEncoder, ItemVectors, Propagates
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from model.history_state import HistoryState
 from model.modality_fusion import Standardised
+from model.sampled_graph import GraphInColumns
 from offline import progress
-from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, SetBatch
+from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
+from offline.graph_losses import GraphEncoderLoss, GraphStep
 from offline.neighbour_contexts import Neighbourhood
-from offline.optimise import optimise
+from offline.optimise import Learner, optimise
+from offline.processes import current, require_enough
 from offline.recipe_settings import GraphSettings, Recipe
-from offline.train_quantizer import joint_loss
 from offline.warm_graph import GraphStart
 
 RECENCY_SPEED = 10
@@ -26,7 +28,8 @@ RECENCY_SPEED = 10
 
 ALIGNMENT_LEARNING_RATE = 1e-3
 
-Graph = InteractionGraph | TransitionGraph
+COLUMNS_AT_A_TIME = 16
+"""Of the vectors that go through a graph too large to be trained as a whole."""
 
 
 class TrainedGraph(NamedTuple):
@@ -63,6 +66,7 @@ def train_graph_encoder(
         FloatingPointError: the loss became NaN or infinite, or the keys too long to have a direction.
     """
     settings = recipe.graph
+    require_enough("graph encoder", settings.batch_users)
     torch.manual_seed(recipe.seed)
     model = GraphRQVAE(graph_config(dataset, features, recipe, temperature))
     standardised = model.fit(features, torch.from_numpy(dataset.train_counts()))
@@ -77,25 +81,25 @@ def train_graph_encoder(
         max_history=recipe.generator.max_history,
         max_candidates=settings.max_candidates,
         seed=recipe.seed,
+        with_negatives=settings.collaborative_loss == "bpr",
     )
     optimiser = torch.optim.Adam(_groups(model, settings.learning_rate), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.num_steps, settings.learning_rate / 20)
+    learner = Learner(GraphEncoderLoss(model, standardised, graph, recipe), optimiser, "graph encoder")
     model.train()
     stream = iter(batches)
     with progress.task(f"graph encoder, temperature {temperature:g}", settings.num_steps) as task:
         for step in range(settings.num_steps):
             # A batch for each member: on the same batches they would come out more alike, and their mean no better.
-            drawn = list(zip(model.member_vectors(standardised, graph), stream, strict=False))
+            drawn = list(islice(stream, len(model.members)))
             if not drawn:  # nobody has a second interaction: content and start are all there is
                 break
-            loss = torch.stack([collaborative_loss(model, vectors, batch) for vectors, batch in drawn]).sum()
-            if settings.quantization == "joint" and step >= settings.num_steps // 2:
-                keys = model.joined([vectors.keys for vectors, _ in drawn])
-                loss = loss + settings.quantization_weight * joint_loss(model, keys, step, recipe.seed)
-            optimise(optimiser, loss, "graph encoder")
+            jointly = settings.quantization == "joint" and step >= settings.num_steps // 2
+            loss = learner.step([GraphStep(step, drawn, part, jointly) for part in current().parts])
             schedule.step()
-            task.advance(loss=loss.item() / len(drawn))
-    return _finish(model, dataset, standardised, graph, settings, start)
+            task.advance(loss=loss / len(drawn))
+    whole = GraphInColumns(graph, COLUMNS_AT_A_TIME) if settings.fan_out else graph
+    return _finish(model, dataset, standardised, whole, settings, start)
 
 
 def graph_config(dataset: Dataset, features: dict[str, Tensor], recipe: Recipe, temperature: float) -> GraphRQVAEConfig:
@@ -130,30 +134,11 @@ def _groups(model: GraphRQVAE, learning_rate: float) -> list[dict[str, Any]]:
     return [*groups, {"params": [model.log_recency], "lr": learning_rate * RECENCY_SPEED}]
 
 
-def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: SetBatch | SequenceBatch) -> Tensor:
-    """The loss of a batch for one member of the graph encoder, of the kind that the model's configuration names."""
-    config, candidates = model.config, batch.candidates
-    if isinstance(batch, SetBatch):
-        states = set_states(vectors.contexts, batch.items, batch.starts)
-    else:
-        dropout = config.history_dropout if model.training else 0.0
-        states = prefix_states(vectors.contexts, batch.items, model.log_recency, dropout)
-        states = states.flatten(0, 1).index_select(0, batch.prefixes)
-    # A sample may be as long as the catalogue, too.
-    num_items = len(vectors.keys)
-    whole = len(candidates.rows) == num_items and torch.equal(candidates.rows, torch.arange(num_items))
-    keys = vectors.keys if whole else vectors.keys.index_select(0, candidates.rows)
-    if config.collaborative_loss == "softmax":
-        return softmax_loss(states, keys, candidates.correction, batch.targets, config.temperature)
-    negatives = torch.randint(len(keys), batch.targets.candidates.shape)
-    return bpr_loss(states, keys, batch.targets, negatives, config.temperature)
-
-
 def _finish(
     model: GraphRQVAE,
     dataset: Dataset,
     features: Standardised,
-    graph: Graph,
+    graph: Propagates,
     settings: GraphSettings,
     start: GraphStart | None,
 ) -> TrainedGraph:
@@ -174,7 +159,7 @@ def _finish(
     contexts = smoothed_contexts(keys, contexts, model.has_interactions.flatten() > 0, settings.context_smoothing)
     history_state = HistoryState(keys.shape[1], model.config.max_history)
     # An empty history is taken for the average one, in which every item is as frequent as it is.
-    counts = torch.from_numpy(dataset.train_counts()).float()
+    counts = torch.from_numpy(dataset.train_counts()).to(contexts.dtype)
     empty = torch.nn.functional.normalize(counts @ contexts, dim=0)
     history_state.fit(model.log_recency.detach().exp(), empty)
     return TrainedGraph(model, ItemVectors(keys, contexts), history_state)

@@ -13,6 +13,7 @@ from offline.dataset import Dataset
 from offline.dense_search import dense_quality
 from offline.metrics import described, preferred
 from offline.previous_run import PreviousRun
+from offline.processes import current
 from offline.recipe_settings import Recipe
 from offline.train_graph_encoder import TrainedGraph, graph_config, train_graph_encoder
 from offline.train_quantizer import train_quantizer
@@ -48,7 +49,7 @@ def train_graph(
         temperature: dense_quality(trained.history_state, trained.vectors, dataset)
         for temperature, trained in tried.items()
     }
-    best = preferred(qualities)
+    best = current().agree(preferred(qualities))
     progress.say(f"temperature, by validation recall@20 + ndcg@20: {described(qualities)}; taken {best:g}")
     if alone == recipe and start is None:
         return tried[best]

@@ -24,11 +24,17 @@ class Batch(NamedTuple):
         users: int64 [B].
         history: int64 [B, H], item rows newest first, -1 = empty slot.
         targets: int64 [B, T], held-out item rows, -1 where a user has fewer.
+        draws: float64 [B, teacher targets], in [0, 1): what decides which items the teacher draws.
     """
 
     users: Int64Array
     history: Int64Array
     targets: Int64Array
+    draws: npt.NDArray[np.float64]
+
+    def of(self, rows: slice) -> "Batch":
+        """Some of the users."""
+        return Batch(self.users[rows], self.history[rows], self.targets[rows], self.draws[rows])
 
 
 class BatchSampler:
@@ -42,17 +48,28 @@ class BatchSampler:
         max_history: largest H.
         num_targets: T.
         seed: of the sampling.
+        num_teacher_targets: draws for every user.
     """
 
     def __init__(
-        self, histories: Histories, *, ordered: bool, batch_users: int, max_history: int, num_targets: int, seed: int
+        self,
+        histories: Histories,
+        *,
+        ordered: bool,
+        batch_users: int,
+        max_history: int,
+        num_targets: int,
+        seed: int,
+        num_teacher_targets: int = 0,
     ) -> None:
         self._histories = histories
         self._ordered = ordered
         self._batch_users = batch_users
         self._max_history = max_history
         self._num_targets = num_targets
+        self._num_teacher_targets = num_teacher_targets
         self._random = np.random.default_rng(seed)
+        self._draws = np.random.default_rng((seed, 1))  # of their own: how many there are changes no batch
         self._users = np.flatnonzero(np.diff(histories.offsets))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -72,7 +89,7 @@ class BatchSampler:
         for row, (kept, held_out) in enumerate(parts):
             history[row, : len(kept)] = kept
             targets[row, : len(held_out)] = held_out
-        return Batch(users, history, targets)
+        return Batch(users, history, targets, self._draws.random((len(users), self._num_teacher_targets)))
 
     def _part(self, items: Int64Array) -> tuple[Int64Array, Int64Array]:
         """History, newest first, and targets of one user."""

@@ -21,6 +21,13 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+class Written(NamedTuple):
+    """What had to be written, as it was not there yet, or damaged."""
+
+    chunks: int
+    num_bytes: int
+
+
 class CorruptBlobError(ValueError):
     """Stored bytes are missing or are not those that the manifest names."""
 

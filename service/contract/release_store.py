@@ -5,7 +5,7 @@ the Redis commands below (redis-py's `Redis`), so that the contract itself needs
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy.typing as npt
 
@@ -18,6 +18,7 @@ from service.contract.blobs import (
     Chunk,
     ChunkAddress,
     CorruptBlobError,
+    Written,
     chunks_of,
     cut_array,
     in_parallel,
@@ -29,13 +30,6 @@ from service.contract.redis_client import RedisClient
 from service.contract.redis_keys import MAIN_ARM, RedisKeys
 
 __all__ = ["ReleaseMissingError", "ReleaseStore"]
-
-
-class Written(NamedTuple):
-    """What had to be written, as it was not there yet, or damaged."""
-
-    chunks: int
-    num_bytes: int
 
 
 class ReleaseStore:

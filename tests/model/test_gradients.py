@@ -16,10 +16,10 @@ from offline.artefacts import Catalogue
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
+from offline.graph_losses import collaborative_loss as collaborative_loss_of
 from offline.recipe_settings import GeneratorSettings
 from offline.teacher import Teacher
-from offline.train_generator import GeneratorLosses
-from offline.train_graph_encoder import collaborative_loss as collaborative_loss_of
+from offline.train_generator import GeneratorLoss, GeneratorPart, parts_of
 from offline.training_batches import Batch
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import build_trie
@@ -136,10 +136,13 @@ def catalogue() -> Catalogue:
     return Catalogue(build_trie(np.array(rec_ids, np.int32), space), space, vectors, history_state, 0.2)
 
 
-def batch() -> Batch:
+def batch() -> GeneratorPart:
     """A full history, a short one, and an empty one with fewer targets."""
     history = np.array([[0, 3, 7, 2, 9], [5, 1, -1, -1, -1], [-1] * 5])
-    return Batch(np.array([0, 2, 3]), history, np.array([[1, 4, 11], [0, 8, 6], [10, -1, -1]]))
+    targets = np.array([[1, 4, 11], [0, 8, 6], [10, -1, -1]])
+    draws = np.random.default_rng(3).random((3, SETTINGS.num_teacher_targets))
+    (whole,) = parts_of(Batch(np.array([0, 2, 3]), history, targets, draws))
+    return whole
 
 
 def generator_of(catalogue: Catalogue, *, ordered: bool, attention: Attention = "relation") -> Generator:
@@ -163,9 +166,9 @@ def generator_of(catalogue: Catalogue, *, ordered: bool, attention: Attention = 
     return generator
 
 
-def losses_of(generator: Generator, catalogue: Catalogue) -> GeneratorLosses:
+def losses_of(generator: Generator, catalogue: Catalogue) -> GeneratorLoss:
     teacher = Teacher(catalogue.vectors.keys, catalogue.trie, SETTINGS.teacher_temperature)
-    return GeneratorLosses(generator, catalogue, teacher, SETTINGS)
+    return GeneratorLoss(generator, catalogue, teacher, SETTINGS)
 
 
 @pytest.mark.parametrize("attention", ["relation", "absolute", "plain"])

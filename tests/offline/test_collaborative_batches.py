@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.collaborative import softmax_loss
-from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, SetBatch
+from model.collaborative import bpr_loss, prefix_states, set_states, softmax_loss
+from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, SetBatch, among_its_items, part_of
 from offline.dataset import Histories
 
 MakeHistories = Callable[[Iterable[Iterable[int]]], Histories]
@@ -157,3 +157,44 @@ def test_the_loss_of_a_sample_approaches_the_loss_of_the_catalogue(make_historie
         found.append(softmax_loss(states, keys[rows], correction, batch.targets, 0.2).item())
     assert found[0] == pytest.approx(found[1], abs=0.05)
     assert found[0] != found[1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(lists=lists_of_items, ordered=st.booleans(), num_parts=st.integers(1, 5))
+def test_the_parts_of_a_batch_are_the_batch(
+    make_histories: MakeHistories, lists: list[list[int]], ordered: bool, num_parts: int
+) -> None:
+    """Losses of the parts, weighted, add up to the loss of the batch; those without users weigh nothing."""
+    torch.manual_seed(0)
+    keys, contexts = (torch.nn.functional.normalize(torch.randn(NUM_ITEMS, 4), dim=1) for _ in range(2))
+    for batch in one_round(batches(make_histories(lists), ordered=ordered, with_negatives=1)):
+        whole = loss_of(batch, keys, contexts)
+        parts = [part_of(batch, part, num_parts) for part in range(num_parts)]
+        assert sum(part.weight for part in parts) == pytest.approx(1)
+        for position in (0, 1):  # softmax and BPR
+            total = sum(part.weight * loss_of(part.batch, keys, contexts)[position] for part in parts)
+            assert float(total) == pytest.approx(float(whole[position]), rel=1e-4)
+
+
+def loss_of(batch: SetBatch | SequenceBatch, keys: torch.Tensor, contexts: torch.Tensor) -> list[torch.Tensor]:
+    if isinstance(batch, SetBatch):
+        states = set_states(contexts, batch.items, batch.starts)
+    else:
+        states = prefix_states(contexts, batch.items, torch.zeros(9), 0.0).flatten(0, 1)[batch.prefixes]
+    candidates = keys[batch.candidates.rows]
+    assert batch.negatives is not None
+    return [
+        softmax_loss(states, candidates, batch.candidates.correction, batch.targets, 0.3),
+        bpr_loss(states, candidates, batch.targets, batch.negatives, 0.3),
+    ]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_batch_among_its_own_items_is_the_same_batch(make_histories: MakeHistories, ordered: bool) -> None:
+    histories = make_histories([[3, 9, 12], [25, 3], [12, 9, 1, 0]])
+    batch = one_round(batches(histories, ordered=ordered, max_candidates=4))[0]
+    renumbered, rows = among_its_items(batch)
+    assert rows.tolist() == sorted({*batch.items.flatten().tolist(), *batch.candidates.rows.tolist()})
+    assert torch.equal(rows[renumbered.items], batch.items)
+    assert torch.equal(rows[renumbered.candidates.rows], batch.candidates.rows)
+    assert len(rows) < NUM_ITEMS

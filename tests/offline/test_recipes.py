@@ -109,6 +109,11 @@ def test_more_members_where_interactions_are_few(num_pairs: int, num_members: in
     assert members.count("fused") == members.count("aligned")
 
 
+def test_a_step_looks_at_few_neighbours_where_the_graph_is_large() -> None:
+    assert standard(dataset(num_pairs=2**22 - 1), 0).graph.fan_out == 0
+    assert standard(dataset(num_pairs=2**22), 0).graph.fan_out == 8
+
+
 def test_joint_quantisation_needs_keys_without_a_projection() -> None:
     graph = standard(dataset(), 0).graph
     with pytest.raises(ValueError, match="one member of dim=128 columns, and not 8 of 64"):

@@ -47,7 +47,7 @@ def test_child_probabilities_are_sums_over_the_leaves_below(num_items: int, seed
     mass = torch.rand(NUM_USERS, num_items, generator=torch.Generator().manual_seed(seed)) + 0.01
     mass /= mass.sum(1, keepdim=True)
     teacher = make_teacher(trie)
-    running = teacher.draw(mass, 1).running
+    running = teacher.draw(mass, torch.rand(len(mass), 1).double()).running
     rec_ids, by_leaf = trie.rec_ids(), mass[:, torch.from_numpy(trie.leaf_to_row).long()].double()
     for depth, level in enumerate(trie_levels(trie)):
         prefixes = np.unique(rec_ids[:, :depth], axis=0)  # sorted, so a prefix's place is its node number
@@ -69,7 +69,7 @@ def test_the_conditionals_along_a_path_multiply_to_the_items_probability() -> No
     trie = random_trie(20, 5)
     teacher = make_teacher(trie)
     probabilities = teacher.probabilities(states(), torch.full((NUM_USERS, 1), -1))
-    running = teacher.draw(probabilities, 1).running
+    running = teacher.draw(probabilities, torch.rand(NUM_USERS, 1).double()).running
     rec_ids, product = trie.rec_ids(), torch.ones(NUM_USERS, trie.num_items)
     for depth, level in enumerate(trie_levels(trie)):
         _, nodes = np.unique(rec_ids[:, :depth], axis=0, return_inverse=True)
@@ -94,12 +94,12 @@ def test_targets_are_leaf_positions_drawn_by_probability() -> None:
     trie = random_trie(12, 8)
     probabilities = torch.zeros(2, 12)
     probabilities[0, [3, 5]], probabilities[1, [7, 8]] = torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75])
-    torch.manual_seed(0)
-    drawn = make_teacher(trie).draw(probabilities, 400)  # more than there are items with any probability
+    evenly = torch.linspace(0, 1, 401, dtype=torch.double)[:-1].expand(2, -1)  # the ends of [0, 1) included
+    drawn = make_teacher(trie).draw(probabilities, evenly)
     rows = trie.leaf_to_row[drawn.leaves.numpy()]
     assert [set(row) for row in rows.tolist()] == [{3, 5}, {7, 8}]
-    assert (rows[0] == 3).mean() == pytest.approx(0.5, abs=0.1)
-    assert (rows[1] == 7).mean() == pytest.approx(0.25, abs=0.1)
+    assert (rows[0] == 3).mean() == pytest.approx(0.5, abs=0.01)
+    assert (rows[1] == 7).mean() == pytest.approx(0.25, abs=0.01)
     assert drawn.running.shape == (2, 13)
     assert drawn.running[:, -1].tolist() == pytest.approx([1.0, 1.0])
 
@@ -112,7 +112,7 @@ def test_a_node_without_any_mass_gives_zeros_and_no_nan() -> None:
     teacher = make_teacher(trie)
     level = trie_levels(trie)[1]
     children = child_log_probs(torch.zeros(1, 3, 4), torch.arange(3).unsqueeze(0), level)
-    found = teacher.child_probabilities(1, teacher.draw(mass, 1).running, children)
+    found = teacher.child_probabilities(1, teacher.draw(mass, torch.rand(len(mass), 1).double()).running, children)
     assert found[0].sum(1).tolist() == [1.0, 0.0, 0.0]
 
 
@@ -123,7 +123,7 @@ def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution(transiti
     )
     found = teacher.probabilities(states(2), torch.tensor([[0, 1, 2, 3], [0, 1, 2, -1]]))
     np.testing.assert_allclose(found.numpy(), [[0.25] * 4, [0, 0, 0, 1]])
-    assert teacher.draw(found, 6).leaves.shape == (2, 6)
+    assert teacher.draw(found, torch.rand(2, 6).double()).leaves.shape == (2, 6)
 
 
 class Followers(Transitions):

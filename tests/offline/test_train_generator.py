@@ -21,7 +21,7 @@ from offline.metrics import ranking_metrics
 from offline.recipe_settings import GeneratorSettings
 from offline.recipes import tiny
 from offline.teacher import Teacher
-from offline.train_generator import GeneratorLosses, choose_teacher, teacher_quality, train_generator
+from offline.train_generator import GeneratorLoss, choose_teacher, parts_of, teacher_quality, train_generator
 from offline.training_batches import Batch
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import build_trie
@@ -82,9 +82,8 @@ BATCH = Batch(
     np.array([0, 2, 3]),
     np.array([[0, 3, 7], [5, -1, -1], [-1, -1, -1]]),
     np.array([[1, 4, 10], [0, 8, -1], [9, -1, -1]]),
+    np.array([[0.1, 0.9], [0.5, 0.5], [0.0, 0.3]]),
 )
-DRAWN = torch.tensor([[3, 0], [10, 10], [5, 6]])
-"""Leaf positions that the teacher is made to draw."""
 
 
 def slow_loss(generator: Generator, catalogue: Catalogue, teacher: Teacher, drawn: list[list[int]], weight: float):
@@ -118,17 +117,26 @@ def slow_loss(generator: Generator, catalogue: Catalogue, teacher: Teacher, draw
     return -3 * (weight * torch.stack(distilled).mean() + (1 - weight) * torch.stack(held_out).mean())
 
 
+def slow_draws(generator: Generator, catalogue: Catalogue, teacher: Teacher, batch: Batch) -> list[list[int]]:
+    """Leaf positions: the first whose probability, added to those before it, passes the draw."""
+    history = torch.from_numpy(batch.history)
+    state = generator.encode(catalogue.items[history.clamp(min=0)], history >= 0).state
+    by_leaf = teacher.probabilities(state, history)[:, torch.from_numpy(catalogue.trie.leaf_to_row).long()].double()
+    return [
+        [next(leaf for leaf in range(NUM_ITEMS) if by_leaf[user, : leaf + 1].sum() > draw) for draw in draws]
+        for user, draws in enumerate(batch.draws)
+    ]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("teacher_weight", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("num_teacher_targets", [0, 2])
-def test_the_loss_by_loops(
-    catalogue: Catalogue, teacher_weight: float, num_teacher_targets: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_loss_by_loops(catalogue: Catalogue, teacher_weight: float, num_teacher_targets: int) -> None:
     generator, teacher = generator_of(catalogue), Teacher(catalogue.vectors.keys, catalogue.trie, 0.3)
     settings = replace(SETTINGS, teacher_weight=teacher_weight, num_teacher_targets=num_teacher_targets)
-    monkeypatch.setattr(torch, "multinomial", lambda *_, **__: DRAWN)
-    drawn = DRAWN.tolist() if num_teacher_targets else [[]] * 3
-    found = GeneratorLosses(generator, catalogue, teacher, settings)(BATCH)
+    batch = BATCH._replace(draws=BATCH.draws[:, :num_teacher_targets])
+    found = GeneratorLoss(generator, catalogue, teacher, settings)(*parts_of(batch))
+    drawn = slow_draws(generator, catalogue, teacher, batch)
     assert found.item() == pytest.approx(
         slow_loss(generator, catalogue, teacher, drawn, teacher_weight).item(), rel=1e-4
     )
@@ -138,8 +146,8 @@ def test_a_batch_without_targets_is_no_loss_and_no_nan(catalogue: Catalogue) -> 
     """Sequences of one item have their only item as target; with the teacher's weight at 0 others may have none."""
     generator, teacher = generator_of(catalogue), Teacher(catalogue.vectors.keys, catalogue.trie, 0.3)
     settings = replace(SETTINGS, teacher_weight=0.0, num_teacher_targets=0)
-    batch = Batch(np.array([0]), np.array([[1, 2]]), np.array([[-1, -1]]))
-    assert GeneratorLosses(generator, catalogue, teacher, settings)(batch).item() == 0
+    batch = Batch(np.array([0]), np.array([[1, 2]]), np.array([[-1, -1]]), np.empty((1, 0)))
+    assert GeneratorLoss(generator, catalogue, teacher, settings)(*parts_of(batch)).item() == 0
 
 
 def cyclic() -> Dataset:

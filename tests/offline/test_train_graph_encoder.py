@@ -1,6 +1,7 @@
 """Training of the graph encoder: members, content fused and aligned, items without interactions."""
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.collaborative import Candidates
-from offline import neighbour_contexts
+from offline import graph_losses, neighbour_contexts
 from offline import train_graph_encoder as module
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
+from offline.graph_losses import GraphEncoderLoss, GraphStep, collaborative_loss
 from offline.recipe_settings import Recipe
 from offline.recipes import tiny
-from offline.train_graph_encoder import (
-    TrainedGraph,
-    collaborative_loss,
-    smoothed_contexts,
-    train_graph_encoder,
-)
+from offline.train_graph_encoder import TrainedGraph, smoothed_contexts, train_graph_encoder
 from tests.offline.conftest import dataset_of
 
 NUM_ITEMS, COLD = 20, [3, 11, 19]
@@ -162,6 +159,7 @@ def loss_of(trained: TrainedGraph, dataset: Dataset, max_candidates: int) -> tup
         max_history=8,
         max_candidates=max_candidates,
         seed=0,
+        with_negatives=trained.model.config.collaborative_loss == "bpr",
     )
     batch = next(iter(batches))
     with torch.no_grad():
@@ -229,7 +227,7 @@ def test_members_train_on_batches_of_their_own(has_time: bool, monkeypatch: pyte
         seen.append((vectors.keys.shape[1], batch))
         return collaborative_loss(model, vectors, batch)
 
-    monkeypatch.setattr(module, "collaborative_loss", noted)
+    monkeypatch.setattr(graph_losses, "collaborative_loss", noted)
     members = ("fused", "aligned", "fused", "aligned")
     trained = trained_with(world(has_time=has_time), features(), members=members, member_dim=8)
     assert len(seen) == 4 * 12
@@ -252,3 +250,45 @@ def test_every_weight_has_one_learning_rate_and_recency_a_higher_one(monkeypatch
     weights = [id(weight) for group in groups for weight in group["params"]]
     assert len(weights) == len(set(weights))
     assert all("lr" not in group for group in others)
+
+
+@pytest.mark.parametrize("has_time", [False, True])
+def test_with_all_neighbours_a_step_on_a_sample_is_a_step_on_the_graph(has_time: bool) -> None:
+    """Loss and gradients; candidates are sampled, too, so that a step asks for some of the items only."""
+    dataset = world(has_time=has_time)
+    changes = {"members": ("fused", "aligned"), "embedding_dropout": 0.0, "history_dropout": 0.0}
+    model = trained_with(dataset, features(), num_steps=2, num_alignment_steps=2, **changes).model.train()
+    stream = CollaborativeBatches(
+        dataset.histories("valid"),
+        num_items=NUM_ITEMS,
+        ordered=has_time,
+        batch_users=4,
+        max_history=8,
+        max_candidates=4,
+        seed=0,
+    )
+    step = GraphStep(0, list(islice(stream, 2)), 0, False)
+    found = []
+    for fan_out in (0, 30, 1):
+        model.zero_grad()
+        recipe = short(dataset, fan_out=fan_out)
+        loss = GraphEncoderLoss(model, model.scaler(features()), build_graph(dataset), recipe)(step)
+        loss.backward()
+        found.append((loss.item(), [weight.grad for weight in model.members.parameters() if weight.grad is not None]))
+    (whole, whole_gradients), (all_of_them, gradients), (few, _) = found
+    assert all_of_them == pytest.approx(whole, rel=1e-5)
+    for mine, theirs in zip(gradients, whole_gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+    assert abs(few - whole) > 1e-3 * abs(whole)
+
+
+@pytest.mark.parametrize("has_time", [False, True])
+def test_training_on_few_neighbours_runs_to_the_end(has_time: bool) -> None:
+    trained = trained_with(world(has_time=has_time), features(), fan_out=1, max_candidates=4, num_alignment_steps=2)
+    assert all(part.isfinite().all() for part in trained.vectors)
+    assert trained.vectors.keys.shape == (NUM_ITEMS, 16)
+
+
+def test_the_codes_of_all_items_are_not_trained_on_samples() -> None:
+    with pytest.raises(ValueError, match=r"fan_out=3 with quantization='joint'"):
+        short(world(), fan_out=3, quantization="joint", members=("fused",))

@@ -1,0 +1,38 @@
+"""What grew faster than the log: ratios of the largest size to the smallest, and the bars."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.scaling.stages import UNITS
+
+MOST_GROWTH = 1.5
+"""Of a stage's time per interaction (or item, or user) from the smallest log to the largest; linear = 1."""
+
+
+def growth(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """By stage: how many times as long one unit of its work takes at the largest size as at the smallest.
+
+    Beside it how the peak of its memory grew; the log itself grew by `interactions`.
+    """
+    smallest, largest = reports[0], reports[-1]
+    found = {}
+    for stage, unit in UNITS.items():
+        small, large = smallest["stages"][stage], largest["stages"][stage]
+        rate = f"{unit.replace(' ', '_')}_per_second"
+        found[stage] = {
+            f"seconds_per_{unit.replace(' ', '_')}": round(small[rate] / large[rate], 3),
+            "peak_mib": round(large["peak_mib"] / small["peak_mib"], 3),
+        }
+    return {"interactions": round(largest["interactions"] / smallest["interactions"], 3), "stages": found}
+
+
+def bars(grown: dict[str, Any]) -> dict[str, Any]:
+    """Every stage's growth in time beside its limit."""
+    values = {
+        stage: next(value for name, value in figures.items() if name.startswith("seconds_per_"))
+        for stage, figures in grown["stages"].items()
+    }
+    verdicts = {
+        name: {"must": MOST_GROWTH, "value": value, "met": value <= MOST_GROWTH} for name, value in values.items()
+    }
+    return {"bars": verdicts, "all_met": all(verdict["met"] for verdict in verdicts.values())}

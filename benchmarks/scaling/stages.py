@@ -1,0 +1,153 @@
+"""All stages of one size: the jobs themselves on a made-up log, with a few steps of every training.
+
+What the full recipe would take is projected from that: seconds beside the loops, and seconds a step times its steps.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import redis
+
+from benchmarks.running.redis_process import own_redis
+from benchmarks.scaling.interactions import write_log
+from benchmarks.scaling.measured_run import MeasuredRun, Stopwatch
+from offline.dataset import Dataset, Interactions, load_dataset
+from offline.publish import publish
+from offline.recipe_settings import Recipe
+from offline.recipes import standard
+from offline.run_folder import RunFolder
+from offline.train import train_recipe
+from service.contract.redis_keys import RedisKeys
+from service.contract.release_store import ReleaseStore
+
+
+class Plan(NamedTuple):
+    """How much of every training is done.
+
+    Attributes:
+        sizes: interactions of the logs.
+        steps: of the graph encoder and of the generator.
+        quantizer_steps: of the quantizer.
+        test_users: that are ranked.
+    """
+
+    sizes: tuple[int, ...]
+    steps: int
+    quantizer_steps: int
+    test_users: int
+
+
+FULL = Plan((1_000_000, 2_000_000, 4_000_000, 8_000_000), steps=8, quantizer_steps=4, test_users=2000)
+QUICK = Plan((50_000, 100_000), steps=4, quantizer_steps=2, test_users=200)
+
+UNITS = {
+    "load": "interactions",
+    "graph": "interactions",
+    "rec_ids": "items",
+    "generator": "users",
+    "decoder": "items",
+    "metrics": "users ranked",
+    "publish": "items",
+}
+"""What a stage's throughput is counted in."""
+
+LOOPS = {
+    "graph encoder": "graph",
+    "content to keys": "graph",
+    "residual quantizer": "rec_ids",
+    "generator": "generator",
+}
+"""Which stage a loop belongs to, by how its name begins."""
+
+
+def measure(interactions: int, plan: Plan, *, seed: int, has_time: bool) -> dict[str, Any]:
+    """Every stage on a log of that size; to be called in a process of its own."""
+    with TemporaryDirectory(prefix="mmgrec-scaling-") as folder:
+        data, stopwatch = Path(folder, "log"), Stopwatch()
+        write_log(interactions, data, seed=seed, has_time=has_time)
+        with stopwatch.part("load"):
+            dataset = load_dataset(data, seed=seed)
+        full = comparable(dataset, seed)
+        run = MeasuredRun(RunFolder(Path(folder, "run")), stopwatch)
+        with stopwatch.listening():
+            train_recipe(data, with_test_users(dataset, plan.test_users), run, shortened(full, plan))
+        with own_redis() as url, redis.Redis.from_url(url) as client, stopwatch.part("publish"):
+            publish(run, ReleaseStore(client, RedisKeys("bench"), blobs_url=str(Path(folder, "blobs"))))
+    return described(dataset, full, stopwatch, plan) | {"load_average": os.getloadavg()[0]}
+
+
+def comparable(dataset: Dataset, seed: int) -> Recipe:
+    """`standard` with the same members and one temperature at every size."""
+    recipe = standard(dataset, seed)
+    graph = replace(recipe.graph, members=("fused", "aligned"), temperatures=recipe.graph.temperatures[:1])
+    return replace(recipe, graph=graph)
+
+
+def shortened(recipe: Recipe, plan: Plan) -> Recipe:
+    """The recipe with the plan's steps, and without floors for Rec-IDs, which so few steps cannot keep."""
+    graph = replace(recipe.graph, num_steps=plan.steps, num_alignment_steps=plan.steps)
+    return replace(
+        recipe,
+        graph=replace(graph, num_quantizer_steps=plan.quantizer_steps),
+        rec_ids=replace(recipe.rec_ids, min_code_usage=0.0),
+        generator=replace(recipe.generator, num_steps=plan.steps),
+    )
+
+
+def with_test_users(dataset: Dataset, most_users: int) -> Dataset:
+    """The dataset with that many test users, evenly spread."""
+    users = np.unique(dataset.test.users)
+    if len(users) <= most_users:
+        return dataset
+    kept = np.isin(dataset.test.users, users[np.linspace(0, len(users) - 1, most_users).astype(np.int64)])
+    return replace(dataset, test=Interactions(dataset.test.users[kept], dataset.test.items[kept]))
+
+
+def described(dataset: Dataset, full: Recipe, stopwatch: Stopwatch, plan: Plan) -> dict[str, Any]:
+    """Seconds, throughput and memory of every stage, and what the full recipe would take."""
+    counts = {
+        "interactions": sum(len(part.users) for part in (dataset.train, dataset.valid, dataset.test)),
+        "users": dataset.num_users,
+        "items": dataset.num_items,
+        "users ranked": min(plan.test_users, len(np.unique(dataset.test.users))),
+    }
+    wanted = {
+        "graph encoder": full.graph.num_steps,
+        "content to keys": full.graph.num_alignment_steps,
+        "residual quantizer": full.graph.num_quantizer_steps,
+        "generator": full.generator.num_steps,
+    }
+    stages = {}
+    for name, unit in UNITS.items():
+        measured, loops = stopwatch.parts[name], loops_of(name, stopwatch, wanted)
+        beside = measured.seconds - sum(loop["seconds"] for loop in loops.values())
+        projected = beside + sum(loop["seconds_per_step"] * loop["recipe_steps"] for loop in loops.values())
+        stages[name] = {
+            "seconds": round(measured.seconds, 3),
+            "seconds_beside_loops": round(beside, 3),
+            "loops": loops,
+            "projected_seconds": round(projected, 3),
+            f"{unit.replace(' ', '_')}_per_second": round(counts[unit] / projected, 1),
+            "peak_mib": round(measured.peak_bytes / 2**20),
+        }
+    return {**{name.replace(" ", "_"): value for name, value in counts.items()}, "stages": stages}
+
+
+def loops_of(stage: str, stopwatch: Stopwatch, wanted: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """The loops of a training stage, by name."""
+    found = {}
+    for name, loop in stopwatch.loops.items():
+        start = next((each for each in wanted if name.startswith(each) and LOOPS[each] == stage), None)
+        if start is not None and loop.steps:
+            found[name] = {
+                "steps": loop.steps,
+                "seconds": round(loop.seconds, 3),
+                "seconds_per_step": round(loop.seconds / loop.steps, 4),
+                "recipe_steps": wanted[start],
+            }
+    return found
