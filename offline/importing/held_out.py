@@ -11,7 +11,7 @@ from offline.errors import BadInputError
 from offline.importing.row_codes import RowCodes, TimeArray
 from offline.splits import SPLITS, TEST, TRAIN, VALID, first_of_each_pair, leave_one_out
 
-BLOCK_ROWS: Final = 4_000_000
+BLOCK_ROWS: Final = 1_000_000
 """Rows of some users that are sorted together."""
 REPEATED: Final = len(SPLITS)
 """Code of a row whose user had the item before: a computed split counts each pair once (offline.splits)."""
@@ -19,6 +19,7 @@ REPEATED: Final = len(SPLITS)
 _BUCKETS: Final = 1 << 16
 
 CodeArray = npt.NDArray[np.int8]
+IntArray = npt.NDArray[np.int64]
 Times = Callable[[], Iterable[TimeArray]]
 """Gives the times of all rows, some at a time, as often as it is called."""
 
@@ -95,19 +96,31 @@ def leave_one_out_codes(rows: RowCodes, codes: CodeArray) -> None:
     Raises:
         ValueError: there are no times.
     """
-    if rows.times is None:
-        raise ValueError("leave-one-out needs times")
     for first, last in _blocks(rows):
-        places = np.concatenate(
-            [part.start + np.flatnonzero((part.users >= first) & (part.users < last)) for part in rows.stretches()]
-        )
-        users, items, times = rows.users[places], rows.items[places], rows.times[places]
+        places, users, items, times = _of_users(rows, first, last)
         order = np.lexsort((times, users))  # stable: equal times keep the order of the log
-        users, items = users[order].astype(np.int64), items[order].astype(np.int64)
+        users, items = users[order], items[order]
         kept = first_of_each_pair(users, items)
         found = np.full(len(places), REPEATED, np.int8)
         found[kept] = leave_one_out(users[kept])
         codes[places[order]] = found
+
+
+def _of_users(rows: RowCodes, first: int, last: int) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Place, user, item and time of the rows of a range of users.
+
+    Raises:
+        ValueError: there are no times.
+    """
+    found: list[tuple[IntArray, IntArray, IntArray, IntArray]] = []
+    for part in rows.stretches():
+        if part.times is None:
+            raise ValueError("leave-one-out needs times")
+        inside = np.flatnonzero((part.users >= first) & (part.users < last))
+        users, items = part.users[inside].astype(np.int64), part.items[inside].astype(np.int64)
+        found.append((part.start + inside, users, items, part.times[inside]))
+    places, users, items, times = (np.concatenate(column) for column in zip(*found, strict=True))
+    return places, users, items, times
 
 
 def _blocks(rows: RowCodes) -> Iterator[tuple[int, int]]:

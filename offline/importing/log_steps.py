@@ -17,7 +17,7 @@ from offline.importing.column_map import LOG_FIELDS
 from offline.importing.field_values import TimeUnit
 from offline.importing.held_out import REPEATED, leave_one_out_codes, time_cuts
 from offline.importing.k_core import k_core
-from offline.importing.row_codes import encode_rows
+from offline.importing.row_codes import RowCodes, encode_rows
 from offline.importing.spool import Spool
 from offline.importing.staging import PROBLEM, RAW_TIME, StagedLog, to_milliseconds
 from offline.importing.watermark import NewerRows
@@ -88,10 +88,15 @@ def keep_rows(
     step = _Cleaning(staged, filters, kept, known_items, newer)
     for chunk in staged.chunks():
         kept.spool.append(step.clean(chunk.rows, staged.names[chunk.part], chunk.first_row))
-    if filters.k_core is not None and kept.spool.height:
-        _keep_core(kept, filters.k_core, folder)
-    if filters.split != "none" and kept.spool.height:
-        _hold_out(kept, filters, folder)
+    codes = None
+    if kept.spool.height and (filters.k_core is not None or filters.split == "leave-one-out"):
+        codes = encode_rows(kept.spool, folder / "codes", with_time=filters.split == "leave-one-out")
+    if filters.k_core is not None and codes is not None:
+        codes = _keep_core(kept, filters.k_core, codes, folder)
+    if filters.split == "time" and kept.spool.height:
+        _hold_out_newest(kept, filters, folder)
+    if codes is not None and filters.split == "leave-one-out" and kept.spool.height:
+        _hold_out_last(kept, codes, folder)
     return kept
 
 
@@ -161,42 +166,42 @@ class _Cleaning:
         return after
 
 
-def _keep_core(kept: KeptLog, least: tuple[int, int], folder: Path) -> None:
-    codes = encode_rows(kept.spool, folder / "core-codes", with_time=False)
+def _keep_core(kept: KeptLog, least: tuple[int, int], codes: RowCodes, folder: Path) -> RowCodes:
     core = k_core(codes, least_of_user=least[0], least_of_item=least[1])
-    inside = np.memmap(folder / "core.bool", dtype=np.bool_, mode="w+", shape=(kept.spool.height,))
+    inside = np.memmap(folder / "core.bool", dtype=np.bool_, mode="w+", shape=(codes.num_rows,))
     for part in codes.stretches():
         inside[part.start : part.start + len(part.users)] = core.has(part)
     progress.say(f"k-core: {int(inside.sum())} of {len(inside)} interactions after {core.rounds} rounds")
     _rewrite(kept, Spool(folder / "core"), inside, "below --k-core", lambda rows, _: rows)
+    return codes.where(inside, folder / "core-codes")
 
 
-def _hold_out(kept: KeptLog, filters: LogFilters, folder: Path) -> None:
-    height = kept.spool.height
-    if filters.split == "time":
-        spool = kept.spool
-        cuts = time_cuts(
-            lambda: (chunk.rows["timestamp"].to_numpy() for chunk in spool.chunks(["timestamp"])),
-            height,
-            valid_share=filters.valid_share,
-            test_share=filters.test_share,
-        )
-        _rewrite(
-            kept,
-            Spool(folder / "split"),
-            np.ones(height, np.bool_),
-            "",
-            lambda rows, _: rows.with_columns(_names(cuts.codes(rows["timestamp"].to_numpy()))),
-        )
-        return
-    codes = np.memmap(folder / "split.i8", dtype=np.int8, mode="w+", shape=(height,))
-    leave_one_out_codes(encode_rows(kept.spool, folder / "split-codes", with_time=True), codes)
+def _hold_out_newest(kept: KeptLog, filters: LogFilters, folder: Path) -> None:
+    spool = kept.spool
+    cuts = time_cuts(
+        lambda: (chunk.rows["timestamp"].to_numpy() for chunk in spool.chunks(["timestamp"])),
+        spool.height,
+        valid_share=filters.valid_share,
+        test_share=filters.test_share,
+    )
+    _rewrite(
+        kept,
+        Spool(folder / "split"),
+        np.ones(spool.height, np.bool_),
+        "",
+        lambda rows, _: rows.with_columns(_names(cuts.codes(rows["timestamp"].to_numpy()))),
+    )
+
+
+def _hold_out_last(kept: KeptLog, rows: RowCodes, folder: Path) -> None:
+    codes = np.memmap(folder / "split.i8", dtype=np.int8, mode="w+", shape=(rows.num_rows,))
+    leave_one_out_codes(rows, codes)
     _rewrite(
         kept,
         Spool(folder / "split"),
         codes != REPEATED,
         "repeated user and item",
-        lambda rows, places: rows.with_columns(_names(np.asarray(codes[places]))),
+        lambda chunk, places: chunk.with_columns(_names(np.asarray(codes[places]))),
     )
 
 

@@ -1,8 +1,11 @@
-"""A log as numbers on disk: one user, item and time per row, read a stretch at a time."""
+"""A log as numbers on disk: one user, item and time per row, read a stretch at a time and never mapped.
+
+Mapped files would count as this process's memory although the system can take it back; reading keeps the figure honest.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +13,14 @@ import polars as pl
 
 from offline.importing.spool import Spool
 
-STRETCH_ROWS: Final = 4_000_000
+STRETCH_ROWS: Final = 2_000_000
 """Rows of numbers that are in memory together."""
+_ENCODED_ROWS: Final = 1_000_000
+"""Rows of ids that are looked up together: every look-up sorts all known ids into a table first."""
 
 CodeArray = npt.NDArray[np.uint32]
 TimeArray = npt.NDArray[np.int64]
+MaskArray = npt.NDArray[np.bool_]
 
 
 class Stretch(NamedTuple):
@@ -27,20 +33,37 @@ class Stretch(NamedTuple):
 
 
 class RowCodes(NamedTuple):
-    """One entry per row of a spool, in its order, in files that are mapped and not in memory."""
+    """One entry per row of a spool, in its order, in files."""
 
-    users: CodeArray  # [M] below num_users, in the order of the ids
-    items: CodeArray  # [M] below num_items
-    times: TimeArray | None  # [M] milliseconds, None without time
-    num_users: int
+    folder: Path
+    num_rows: int
+    num_users: int  # users are below it, in the order of their ids
     num_items: int
+    with_time: bool
 
     def stretches(self) -> Iterator[Stretch]:
         """All rows, at most `STRETCH_ROWS` at a time."""
-        for start in range(0, len(self.users), STRETCH_ROWS):
-            part = slice(start, start + STRETCH_ROWS)
-            times = None if self.times is None else np.asarray(self.times[part])
-            yield Stretch(start, np.asarray(self.users[part]), np.asarray(self.items[part]), times)
+        for start in range(0, self.num_rows, STRETCH_ROWS):
+            count = min(STRETCH_ROWS, self.num_rows - start)
+            users = np.fromfile(self.folder / "users.u32", np.uint32, count, offset=4 * start)
+            items = np.fromfile(self.folder / "items.u32", np.uint32, count, offset=4 * start)
+            times = None
+            if self.with_time:
+                times = np.fromfile(self.folder / "times.i64", np.int64, count, offset=8 * start)
+            yield Stretch(start, users, items, times)
+
+    def where(self, keep: MaskArray, folder: Path) -> "RowCodes":
+        """The rows to keep, in files of their own; users and items have the same numbers as before.
+
+        Args:
+            keep: [num_rows].
+            folder: for the files.
+        """
+        writer = _Writer(folder, with_time=self.with_time)
+        for part in self.stretches():
+            inside = np.asarray(keep[part.start : part.start + len(part.users)])
+            writer.write(part.users[inside], part.items[inside], None if part.times is None else part.times[inside])
+        return self._replace(folder=folder, num_rows=writer.num_rows)
 
 
 def encode_rows(spool: Spool, folder: Path, *, with_time: bool) -> RowCodes:
@@ -51,25 +74,44 @@ def encode_rows(spool: Spool, folder: Path, *, with_time: bool) -> RowCodes:
         folder: for the files: 8 bytes a row, and 8 for its time.
         with_time: whether times are wanted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     ids = {name: pl.Enum(_ids(spool, name)) for name in ("user_id", "item_id")}
-    users = _array(folder / "users.u32", spool.height, np.uint32)
-    items = _array(folder / "items.u32", spool.height, np.uint32)
-    times = _array(folder / "times.i64", spool.height, np.int64) if with_time else None
-    row = 0
-    for chunk in spool.chunks(["user_id", "item_id", *(["timestamp"] if with_time else [])]):
-        part = slice(row, row + chunk.rows.height)
-        users[part] = chunk.rows["user_id"].cast(ids["user_id"]).to_physical().to_numpy()
-        items[part] = chunk.rows["item_id"].cast(ids["item_id"]).to_physical().to_numpy()
-        if times is not None:
-            times[part] = chunk.rows["timestamp"].to_numpy()
-        row = part.stop
-    return RowCodes(users, items, times, len(ids["user_id"].categories), len(ids["item_id"].categories))
+    writer = _Writer(folder, with_time=with_time)
+    for rows in _together(spool, ["user_id", "item_id", *(["timestamp"] if with_time else [])]):
+        users, items = (
+            rows[name].cast(kind).to_physical().cast(pl.UInt32).to_numpy(writable=True) for name, kind in ids.items()
+        )
+        writer.write(users, items, rows["timestamp"].to_numpy() if with_time else None)
+    sizes = [len(kind.categories) for kind in ids.values()]
+    return RowCodes(folder, writer.num_rows, sizes[0], sizes[1], with_time)
+
+
+class _Writer:
+    """Appends rows to the files of a new folder."""
+
+    def __init__(self, folder: Path, *, with_time: bool) -> None:
+        folder.mkdir(parents=True)
+        self._names = ["users.u32", "items.u32", *(["times.i64"] if with_time else [])]
+        self._folder = folder
+        self.num_rows = 0
+
+    def write(self, users: CodeArray, items: CodeArray, times: TimeArray | None) -> None:
+        for name, values in zip(self._names, (users, items, times), strict=False):
+            assert values is not None
+            with (self._folder / name).open("ab") as file:
+                values.tofile(file)
+        self.num_rows += len(users)
+
+
+def _together(spool: Spool, columns: list[str]) -> Iterator[pl.DataFrame]:
+    held: list[pl.DataFrame] = []
+    for chunk in spool.chunks(columns):
+        held.append(chunk.rows)
+        if sum(rows.height for rows in held) >= _ENCODED_ROWS:
+            yield pl.concat(held)
+            held = []
+    if held:
+        yield pl.concat(held)
 
 
 def _ids(spool: Spool, name: str) -> pl.Series:
     return spool.scan().select(name).unique().collect(engine="streaming").to_series().sort()
-
-
-def _array(path: Path, rows: int, kind: type[Any]) -> npt.NDArray[Any]:
-    return np.memmap(path, dtype=kind, mode="w+", shape=(rows,))
