@@ -50,7 +50,10 @@ def stage_inputs(stage: str, run: dict[str, Any]) -> list[Any]:
 
 def _in_common(source: RunFolder, target: RunFolder) -> list[str]:
     """Stages that left the same files in the same time, this time or at a call before: nothing trained twice does."""
-    there, here = (_finished(run) for run in (source, target))
+    there, here = (
+        {stage: (entry["seconds"], entry["sha256"]) for stage, entry in _finished(run).items()}
+        for run in (source, target)
+    )
     return [stage for stage in STAGES if stage in here and here[stage] == there.get(stage)]
 
 

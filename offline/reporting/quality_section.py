@@ -80,4 +80,4 @@ def _remarks(facts: Facts, baselines: Baselines | None) -> Html:
     notes = [f"{name} was skipped: {reason}. " for name, reason in baselines.skipped.items()]
     if baselines.dataset != facts.description["dataset"]:
         notes.append(f"The baselines were measured on a dataset called {baselines.dataset}. ")
-    return caption(*notes)
+    return caption(*notes) if notes else join()

@@ -40,10 +40,11 @@ def codebooks(facts: Facts) -> Section:
         )
         charts.append(figure(f"Level {level}", drawing, caption(f"perplexity {perplexity:.1f} of {used} codes in use")))
     head = ("", "codes in use", "share", "floor", "perplexity", "floor", "items of the largest code")
-    moved = f"{report.get('moved', 0)} items got another last code than their nearest, because its bucket was full. "
+    moved = report.get("moved")
+    spread = f"{moved} items got another last code than their nearest, because its bucket was full. " if moved else None
     text = (
         "Perplexity says how many codes, all equally frequent, would be as uneven as these. ",
-        moved,
+        spread,
         f"A floor holds where a level has at least {ITEMS_PER_CODE} items per code left to tell apart.",
     )
     return Section("codebooks", "Codebooks", join(lead(*text), table(head, rows), grid(*charts)))

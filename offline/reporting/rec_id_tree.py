@@ -1,6 +1,6 @@
 """The first two levels of the Rec-ID tree as branches with a share of the circle and a colour, ready to be drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -130,9 +130,9 @@ def _by_category(facts: Facts) -> Colouring | None:
     names, counts = names[fitting], counts[fitting]
     chosen = [str(names[at]) for at in np.argsort(-counts, kind="stable")[:COLOURS]]
     place = {name: at for at, name in enumerate(chosen)}
-    labels = np.array(
-        [min((place[name] for name in each if name in place), default=COLOURS) for each in facts.table.categories],
-        np.int32,
+    # An item of several is that which tells more of the tree: the most frequent of them, or the least.
+    labels = max(
+        (_labels(facts, place, pick) for pick in (min, max)), key=lambda each: _purity(each, facts.codes[:, 0])
     )
     if len(chosen) < 2 or (labels < COLOURS).mean() < 1 / 3:
         return None
@@ -152,6 +152,19 @@ def _by_category(facts: Facts) -> Colouring | None:
         return [part for _, part in _groups(labels[rows], rows)]
 
     return Colouring(look_of, alike, legend, "colour: the most frequent category of a branch, paler where it is mixed")
+
+
+def _labels(facts: Facts, place: Mapping[str, int], pick: Callable[[Iterable[int]], int]) -> npt.NDArray[np.int32]:
+    """One category of every item, int32 [N]; `COLOURS` where it has none of those with a place."""
+    places = ([place[name] for name in each if name in place] for each in facts.table.categories)
+    return np.fromiter((pick(found) if found else COLOURS for found in places), np.int32, facts.num_items)
+
+
+def _purity(labels: npt.NDArray[np.int32], codes: npt.NDArray[np.int32]) -> float:
+    """Share of the items with the commonest label of their code, beyond that of the commonest label of all."""
+    tally = np.zeros((int(codes.max()) + 1, COLOURS + 1), np.int64)
+    np.add.at(tally, (codes, labels), 1)
+    return float(tally.max(axis=1).sum() - tally.sum(axis=0).max()) / len(codes)
 
 
 def _by_popularity(facts: Facts) -> Colouring:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from offline.reporting.charts import short
 from offline.reporting.markup import Html, tag
 from offline.reporting.rec_id_tree import Branch
 
 SIZE = 400.0
 RINGS = ((62.0, 128.0), (131.0, 196.0))
+FINE = 300
+"""With so many branches the lines between them are thinner."""
 WHOLE = 0.9999
 """Of a circle: an arc that ends where it begins is none."""
 
@@ -26,10 +27,19 @@ def sunburst(title: str, branches: Sequence[Branch], num_items: int) -> Html:
         )
         for branch in branches
     ]
-    count = tag("text", short(num_items), x=middle, y=middle + 2, text_anchor="middle", class_="count")
+    count = tag("text", f"{num_items:,}", x=middle, y=middle + 2, text_anchor="middle", class_="count")
     unit = tag("text", "items", x=middle, y=middle + 20, text_anchor="middle")
     box = f"0 0 {SIZE:.0f} {SIZE:.0f}"
-    return tag("svg", *arcs, count, unit, viewBox=box, role="img", aria_label=title, class_="tree")
+    return tag(
+        "svg",
+        *arcs,
+        count,
+        unit,
+        viewBox=box,
+        role="img",
+        aria_label=title,
+        class_="tree" if len(branches) < FINE else "tree fine",
+    )
 
 
 def _arc(start: float, stop: float, inner: float, outer: float) -> str:

@@ -45,7 +45,13 @@ METRICS = {
     "duplicates": 0.0,
     "seen": 0.0,
 }
-LOSSES = {"graph encoder": {"steps": [10, 20], "loss": [2.5, 1.25]}, "second": {"steps": [20], "loss": [0.5]}}
+LOSSES = {
+    "graph encoder": {"steps": [10, 20], "loss": [2.5, 1.25]},
+    "graph encoder, temperature 0.2 (2)": {"steps": [10, 20], "loss": [3.5, 1.5]},
+    "content to keys": {"steps": [20], "loss": [0.5]},
+    "content to keys (2)": {"steps": [20], "loss": [0.25]},
+    "nothing": {"steps": [], "loss": []},
+}
 
 
 def write_run(folder: Path) -> RunFolder:

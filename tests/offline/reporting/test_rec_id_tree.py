@@ -63,6 +63,19 @@ def test_categories_colour_the_branches_that_they_fill(made: RunFolder) -> None:
     assert branches["code 0"].opacity == 1 > branches["code 1"].opacity
 
 
+@pytest.mark.parametrize("kind", ["many", "few"])
+def test_items_of_several_categories_have_that_which_follows_the_tree(facts_of: MakeFacts, kind: str) -> None:
+    """Four wide categories, four narrow ones, an item has one of each: the codes follow the wide or the narrow."""
+    wide, narrow = np.arange(800) % 4, np.arange(800) // 4 % 5
+    categories = [
+        (f"wide-{one}", *([f"narrow-{two}"] if two < 4 else [])) for one, two in zip(wide, narrow, strict=True)
+    ]
+    facts = facts_of((wide if kind == "many" else narrow)[:, None], tuple(categories))
+    branches = branches_of(facts, colouring_of(facts))
+    told = [branch.text.partition("\n")[0].rpartition(" ")[2] for branch in branches]
+    assert sorted(told)[:4] == [f"{'wide' if kind == 'many' else 'narrow'}-{number}" for number in range(4)]
+
+
 def test_without_telling_categories_colours_say_popularity(facts_of: MakeFacts) -> None:
     codes = np.array([[0], [0], [1], [1]])
     for categories in (((),) * 4, (("all",),) * 4, (("one",), (), (), ())):

@@ -37,11 +37,15 @@ def test_a_run_without_held_out_items_says_so(made: RunFolder, section: Any) -> 
     assert "recall@20" not in section(made, "quality")
 
 
-def test_losses_have_a_chart_for_each_stage(made: RunFolder, section: Any) -> None:
+def test_losses_have_a_chart_for_each_kind_of_curve(made: RunFolder, section: Any) -> None:
     html = section(made, "losses")
-    assert html.count("<svg") == 1
-    assert html.count('class="line ') == 2
-    assert "graph encoder" in html
+    assert re.findall(r"<h3>(.*?)</h3>", html) == ["Content to keys", "Graph encoder"]
+    assert html.count("<svg") == 2
+    assert html.count('class="line ') == 4
+    assert "</span>graph encoder, temperature 0.2 (2)</li>" in html
+    assert "nothing" not in html
+    made.write_json("losses.graph.json", {"quantizer": {"steps": [1, 2], "loss": [2, 1]}})
+    assert "<li>" not in section(made, "losses")  # a curve alone needs no legend
     (made.folder / "losses.graph.json").unlink()
     assert "kept no losses" in section(made, "losses")
 
