@@ -51,15 +51,15 @@ def sample(matrix: Tensor, rows: Tensor, fan_out: int, seed: int) -> NeighbourSa
         seed: of the draw; a row's sample depends on row and seed alone.
     """
     crow = matrix.crow_indices()
-    first = crow[rows]
-    degree = crow[rows + 1] - first
+    first = crow[rows].long()
+    degree = crow[rows + 1].long() - first
     taken = degree.clamp(max=fan_out)
     starts = taken.cumsum(0) - taken
     owner = torch.repeat_interleave(taken)
     place = torch.arange(len(owner), device=rows.device) - starts[owner]
     stands_for = (degree.double() / taken.clamp(min=1))[owner]
     at = ((place + uniform(rows, seed)[owner]) * stands_for).long().minimum(degree[owner] - 1) + first[owner]
-    return NeighbourSample(matrix.col_indices()[at], starts, (matrix.values()[at] * stands_for).to(matrix.dtype))
+    return NeighbourSample(matrix.col_indices()[at].long(), starts, (matrix.values()[at] * stands_for).to(matrix.dtype))
 
 
 def uniform(rows: Tensor, seed: int) -> Tensor:

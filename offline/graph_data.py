@@ -1,17 +1,15 @@
 """The training interactions as the graphs that the Graph RQ-VAE propagates over."""
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from model.graph_encoder import InteractionGraph, TransitionGraph
-from offline.dataset import Dataset, Histories
-
-Int64Array = npt.NDArray[np.int64]
+from offline.dataset import Dataset, Histories, IntArray
 
 MAX_STEP = 3
 """Items further apart than this in a sequence are no transition: every layer of the graph encoder reaches as far again,
@@ -34,40 +32,54 @@ def build_graph(dataset: Dataset) -> InteractionGraph | TransitionGraph:
 
 def interaction_graph(dataset: Dataset) -> InteractionGraph:
     """The bipartite graph of the distinct training interactions, normalised by `1 / √(degree · degree)`."""
-    pairs = np.unique(dataset.train.users * dataset.num_items + dataset.train.items)
-    users, items = np.divmod(pairs, dataset.num_items)
-    to_users = _normalised(users, items, np.ones(len(pairs)), (dataset.num_users, dataset.num_items))
-    degrees = np.bincount(items, minlength=dataset.num_items)
-    item_scale = torch.from_numpy(1.0 / np.sqrt(np.maximum(degrees, 1))).to(torch.get_default_dtype()).unsqueeze(1)
-    return InteractionGraph(to_users, to_users.t().to_sparse_csr(), item_scale)
+    users, items = dataset.train
+    taken = _summed(users, items, np.ones(len(users)), (dataset.num_users, dataset.num_items))
+    taken.data[:] = 1.0  # an item that a user took twice counts once
+    degrees = np.maximum(taken.sum(axis=0), 1)
+    item_scale = torch.from_numpy(1.0 / np.sqrt(degrees)).to(torch.get_default_dtype()).unsqueeze(1)
+    return InteractionGraph(*_both_ways(taken), item_scale)
 
 
 def transition_graph(dataset: Dataset) -> TransitionGraph:
     """Directed edges between items at most `MAX_STEP` places apart in a user's training sequence."""
-    parts = list(_transitions(dataset.histories("valid")))
-    earlier, later, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    to_earlier = _normalised(earlier, later, weights, (dataset.num_items, dataset.num_items))
-    return TransitionGraph(to_earlier, to_earlier.t().to_sparse_csr())
+    forward = _forward_transitions(dataset.histories("valid"), dataset.num_items)
+    return TransitionGraph(*_both_ways(sparse.csr_array(forward + BACKWARD_WEIGHT * forward.T)))
 
 
-def _transitions(histories: Histories) -> Iterator[tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]]:
-    """Item rows (earlier, later) and weights, for one distance and direction at a time."""
+def _forward_transitions(histories: Histories, num_items: int) -> sparse.csr_array:
+    """Weights [N, N] of (earlier, later) items, those that occur more than once added up."""
     users = np.repeat(np.arange(len(histories.offsets) - 1), np.diff(histories.offsets))
+    total = sparse.csr_array((num_items, num_items))
     for step in range(1, MAX_STEP + 1):
         same = users[:-step] == users[step:]
         first, second = histories.items[:-step][same], histories.items[step:][same]
-        weight = np.full(len(first), STEP_DECAY ** (step - 1))
-        yield first, second, weight
-        yield second, first, weight * BACKWARD_WEIGHT
+        weights = np.full(len(first), STEP_DECAY ** (step - 1))
+        total = total + _summed(first, second, weights, (num_items, num_items))
+    return sparse.csr_array(total)
 
 
-def _normalised(
-    rows: Int64Array, columns: Int64Array, weights: npt.NDArray[np.float64], shape: tuple[int, int]
-) -> Tensor:
-    """Sparse CSR of the edges, those that occur twice added up, normalised by `1 / √(row sum · column sum)`."""
-    row_sums = np.bincount(rows, weights, minlength=shape[0])
-    column_sums = np.bincount(columns, weights, minlength=shape[1])
-    values = torch.from_numpy(weights / np.sqrt(row_sums[rows] * column_sums[columns])).to(torch.get_default_dtype())
-    indices = torch.from_numpy(np.stack([rows, columns]))
+def _summed(
+    rows: IntArray, columns: IntArray, weights: npt.NDArray[np.float64], shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Edges as a matrix, those that occur more than once added up; rows and columns of 32 bits: there are far fewer."""
+    return sparse.csr_array((weights, (rows.astype(np.int32), columns.astype(np.int32))), shape=shape)
+
+
+def _both_ways(edges: sparse.csr_array) -> tuple[Tensor, Tensor]:
+    """Edges normalised by `1 / √(row sum · column sum)`, as sparse CSR; and the transpose of that."""
+    rows, columns = (np.maximum(edges.sum(axis=axis), np.finfo(float).tiny) ** -0.5 for axis in (1, 0))
+    edges.data *= np.repeat(rows, np.diff(edges.indptr)) * columns[edges.indices]
+    return _as_tensor(edges), _as_tensor(sparse.csr_array(edges.T))
+
+
+def _as_tensor(matrix: sparse.csr_array) -> Tensor:
+    """The matrix, with the indices that it has: of 32 bits unless there are billions of edges."""
+    matrix.sort_indices()
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-    return torch.sparse_coo_tensor(indices, values, shape, check_invariants=True).to_sparse_csr()
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(matrix.indptr),
+        torch.from_numpy(matrix.indices),
+        torch.from_numpy(matrix.data).to(torch.get_default_dtype()),
+        matrix.shape,
+        check_invariants=True,
+    )

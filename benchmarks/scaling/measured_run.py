@@ -1,7 +1,7 @@
 """A run folder that notes time and peak memory of every stage, and how long the steps of every loop took."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -12,17 +12,25 @@ from offline.run_folder import RunFolder
 
 
 class Measured(NamedTuple):
-    """Seconds, and the largest resident set of the whole process meanwhile."""
+    """Seconds by the clock and of the processor, and the largest resident set of the whole process meanwhile."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
 class Loop(NamedTuple):
-    """Steps of a loop and the seconds that they took together."""
+    """Steps of a loop, and the seconds by the clock and of the processor that they took together."""
 
     steps: int
     seconds: float
+    cpu_seconds: float
+
+
+def _stopwatch() -> Callable[[], tuple[float, float]]:
+    """Seconds by the clock and of the processor (all threads) since now."""
+    clock, processor = time.perf_counter(), time.process_time()
+    return lambda: (time.perf_counter() - clock, time.process_time() - processor)
 
 
 class Stopwatch:
@@ -41,9 +49,9 @@ class Stopwatch:
     def part(self, name: str) -> Iterator[None]:
         """Measure what is done inside."""
         peak = PeakMemory()
-        started = time.perf_counter()
+        elapsed = _stopwatch()
         yield
-        self.parts[name] = Measured(time.perf_counter() - started, peak.bytes())
+        self.parts[name] = Measured(*elapsed(), peak.bytes())
 
     def listening(self) -> AbstractContextManager[Any]:
         """Hear of every loop that shows its progress."""
@@ -51,10 +59,10 @@ class Stopwatch:
 
         @contextmanager
         def timed(name: str, total: int) -> Iterator[progress.Task]:
-            started = time.perf_counter()
+            elapsed = _stopwatch()
             with shown(name, total) as task:
                 yield task
-                self.loops[name] = Loop(task.done, time.perf_counter() - started)
+                self.loops[name] = Loop(task.done, *elapsed())
 
         return patch.object(progress, "task", timed)
 

@@ -15,7 +15,7 @@ import redis
 
 from benchmarks.running.redis_process import own_redis
 from benchmarks.scaling.interactions import write_log
-from benchmarks.scaling.measured_run import MeasuredRun, Stopwatch
+from benchmarks.scaling.measured_run import Measured, MeasuredRun, Stopwatch
 from offline.dataset import Dataset, Interactions, load_dataset
 from offline.publish import publish
 from offline.recipe_settings import Recipe
@@ -82,10 +82,11 @@ def measure(interactions: int, plan: Plan, *, seed: int, has_time: bool) -> dict
 
 
 def comparable(dataset: Dataset, seed: int) -> Recipe:
-    """`standard` with the same members and one temperature at every size."""
+    """`standard` with the same members at every size, and without choices by validation, which looks at 4,000 users."""
     recipe = standard(dataset, seed)
     graph = replace(recipe.graph, members=("fused", "aligned"), temperatures=recipe.graph.temperatures[:1])
-    return replace(recipe, graph=graph)
+    generator = replace(recipe.generator, transition_weights=recipe.generator.transition_weights[:1])
+    return replace(recipe, graph=graph, generator=generator, dense_weights=recipe.dense_weights[:1])
 
 
 def shortened(recipe: Recipe, plan: Plan) -> Recipe:
@@ -122,20 +123,29 @@ def described(dataset: Dataset, full: Recipe, stopwatch: Stopwatch, plan: Plan) 
         "residual quantizer": full.graph.num_quantizer_steps,
         "generator": full.generator.num_steps,
     }
-    stages = {}
-    for name, unit in UNITS.items():
-        measured, loops = stopwatch.parts[name], loops_of(name, stopwatch, wanted)
-        beside = measured.seconds - sum(loop["seconds"] for loop in loops.values())
-        projected = beside + sum(loop["seconds_per_step"] * loop["recipe_steps"] for loop in loops.values())
-        stages[name] = {
-            "seconds": round(measured.seconds, 3),
-            "seconds_beside_loops": round(beside, 3),
-            "loops": loops,
-            "projected_seconds": round(projected, 3),
-            f"{unit.replace(' ', '_')}_per_second": round(counts[unit] / projected, 1),
-            "peak_mib": round(measured.peak_bytes / 2**20),
-        }
+    stages = {
+        name: stage_of(stopwatch.parts[name], loops_of(name, stopwatch, wanted), counts[unit], unit.replace(" ", "_"))
+        for name, unit in UNITS.items()
+    }
     return {**{name.replace(" ", "_"): value for name, value in counts.items()}, "stages": stages}
+
+
+def stage_of(measured: Measured, loops: dict[str, dict[str, Any]], count: int, unit: str) -> dict[str, Any]:
+    """The figures of one stage."""
+
+    def projected(done: float, kind: str) -> float:
+        rest = (loop[f"{kind}_per_step"] * (loop["recipe_steps"] - loop["steps"]) for loop in loops.values())
+        return done + float(sum(rest))
+
+    seconds = projected(measured.seconds, "seconds")
+    return {
+        "seconds": round(measured.seconds, 3),
+        "loops": loops,
+        "projected_seconds": round(seconds, 3),
+        "projected_cpu_seconds": round(projected(measured.cpu_seconds, "cpu_seconds"), 3),
+        f"{unit}_per_second": round(count / seconds, 1),
+        "peak_mib": round(measured.peak_bytes / 2**20),
+    }
 
 
 def loops_of(stage: str, stopwatch: Stopwatch, wanted: Mapping[str, int]) -> dict[str, dict[str, Any]]:
@@ -146,8 +156,8 @@ def loops_of(stage: str, stopwatch: Stopwatch, wanted: Mapping[str, int]) -> dic
         if start is not None and loop.steps:
             found[name] = {
                 "steps": loop.steps,
-                "seconds": round(loop.seconds, 3),
                 "seconds_per_step": round(loop.seconds / loop.steps, 4),
+                "cpu_seconds_per_step": round(loop.cpu_seconds / loop.steps, 4),
                 "recipe_steps": wanted[start],
             }
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from offline.baselines.matrices import dense_scores, history_matrix, pruned_product
+from offline.baselines.matrices import dense_scores, history_matrix, keep_largest, pruned_product
 from offline.baselines.peer import FloatArray, IntArray, RecencyPeer
 from offline.dataset import Dataset, Histories
 
@@ -18,6 +18,9 @@ WINDOW = 10
 """Pairs further apart in a sequence are not counted; with the default decay they would weigh less than .11."""
 MOST_KEPT = 300
 """Items kept per item after every hop."""
+MOST_PAIRS = 2**24
+"""Pairs of items beyond which, of every item, only the most frequent are kept before the first hop, too: the product
+of two hops takes the square of what is left of an item."""
 
 # Defaults, chosen by hand on the validation split of `amazon-beauty` (reference/quality.md) and the same everywhere;
 # hops and recency are chosen anew on every dataset. There, recall@10 / ndcg@10 of 4,000 users, two hops: .1022 / .0642.
@@ -57,6 +60,8 @@ class Transitions(RecencyPeer):
         self.has_time = dataset.has_time
         forward = self._count_pairs(dataset)
         counts = sparse.csr_array(forward + self.backward * forward.T)
+        if counts.nnz > MOST_PAIRS:
+            counts = keep_largest(counts, MOST_KEPT)
         popularity = np.maximum(dataset.train_counts(), 1) ** -self.popularity_power
         damping = sparse.diags_array(popularity.astype(np.float32))
         one_hop = self._weights = sparse.csr_array(damping @ counts @ damping)
