@@ -138,8 +138,8 @@ def export(
 
 for job in (release_jobs.publish, release_jobs.releases, release_jobs.promote, release_jobs.rollback):
     cli.command()(job)
-for job in (retraining_jobs.retrain, retraining_jobs.forget):
-    cli.command()(job)
+cli.command()(retraining_jobs.retrain)
+cli.command()(retraining_jobs.forget)
 
 
 @cli.command("load-histories")
