@@ -111,6 +111,6 @@ def _recent_users(context: Context, dataset: Dataset) -> list[str]:
         files = [file for file in context.archive.index(partition).files if file.first <= last]
         for path in context.archive.verified(files[-1:]):
             users = scan([path]).select(pl.col("user_id").reverse()).collect()["user_id"]
-            recent += users.unique(maintain_order=True)
+            recent.extend(users.unique(maintain_order=True))
     spread = np.unique(np.linspace(0, dataset.num_users - 1, REPLAYED_USERS).astype(np.int64))
     return list(dict.fromkeys([*recent, *(dataset.user_ids[row] for row in spread)]))[:REPLAYED_USERS]

@@ -14,6 +14,7 @@ from offline.artefacts import open_run_decoder
 from offline.parity import MAX_SCORE_DIFFERENCE, MIN_SAME_LISTS
 from offline.run_folder import RunFolder
 from service.constraints import ItemFilter
+from service.decoder import BeamDecoder
 
 MOST_SHRINK = 0.2
 """Share of the items, or of the interactions, that may have gone since the served release."""
@@ -50,16 +51,20 @@ class Reason:
         return asdict(self)
 
 
-def promises_of(run: RunFolder) -> tuple[list[Reason], dict[str, Any]]:
+def promises_of(run: RunFolder, decoder: BeamDecoder | None = None) -> tuple[list[Reason], dict[str, Any]]:
     """What a run breaks of what every release promises, and the facts that go into the manifest.
 
     Rec-IDs are unique and legal (the trie cannot be built otherwise), the decoder opens and answers, ONNX equals torch
     (measured when it was exported), and the evaluation met no illegal, repeated or seen item.
 
+    Args:
+        run: finished.
+        decoder: the run's own, where it is open already.
+
     Raises:
         BadInputError: a file of the run is missing or damaged, or its Rec-IDs are not unique and legal.
     """
-    decoder = open_run_decoder(run)
+    decoder = decoder or open_run_decoder(run)
     beam_width = decoder.settings.beam_widths[0]
     try:
         answer = decoder.decode([np.zeros(0, np.int64)], [ItemFilter()], beam_width=beam_width)

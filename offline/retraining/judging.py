@@ -76,7 +76,7 @@ def judge(
         comparison: of the two (`compare_with`).
         limits: of the caller.
     """
-    broken, facts = promises_of(run)
+    broken, facts = promises_of(run, candidate.decoder)
     if broken:
         return Verdict(reasons=tuple(broken), facts=facts)
     latencies = _latencies(candidate, served, dataset)

@@ -48,12 +48,14 @@ def test_a_release_beside_itself(
     assert (found["users"], found["common_items"]) == (metrics["users"], SIZE)
 
 
-def test_another_order_of_rows_is_no_difference_and_names_decide(candidate: OpenDecoder, dataset: Dataset) -> None:
-    """A release that calls every item by its neighbour's name recommends the wrong taste."""
-    wrong = replace(candidate, item_ids=tuple(np.roll(candidate.item_ids, 1).tolist()))
+def test_items_are_known_by_their_names(candidate: OpenDecoder, dataset: Dataset) -> None:
+    """Neighbours have different tastes. A release in which some of them have changed names mixes the two up."""
+    names = np.array(candidate.item_ids)
+    names[:30] = names[:30].reshape(15, 2)[:, ::-1].ravel()
+    wrong = replace(candidate, item_ids=tuple(names.tolist()))
     found = compare(candidate, wrong, dataset)
-    assert found["difference"]["recall@20"] > 10 * found["standard_error"]["recall@20"] > 0
-    assert compare(wrong, candidate, dataset)["new"]["recall@20"] < found["new"]["recall@20"]
+    assert found["difference"]["recall@20"] > 5 * found["standard_error"]["recall@20"] > 0
+    assert found["new"]["recall@20"] > found["served"]["recall@20"]
 
 
 def test_items_that_only_one_knows_count_for_nobody(candidate: OpenDecoder, dataset: Dataset) -> None:
@@ -89,7 +91,7 @@ def test_a_release_that_lost_bytes_is_named(run: RunFolder, client: redis.Redis,
     keys = RedisKeys(namespace)
     store = ReleaseStore(client, keys)
     version = publish(run, store)
-    address = store.read_manifest(version).arrays["item_vectors"].addresses[0]
+    (address, *_) = store.read_manifest(version).arrays["item_vectors"].addresses
     client.delete(keys.blob(*address))
     with pytest.raises(UnusableReleaseError, match=rf"release {version}: array item_vectors: chunk 0"):
         open_release(store, version)
