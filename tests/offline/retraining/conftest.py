@@ -8,14 +8,15 @@ import polars as pl
 import pytest
 import redis
 
+from offline.retraining import candidate_steps, latency
 from offline.retraining.event_archive import EventArchive, scan
 from offline.retraining.event_streams import EntryId, EventStreams
 from offline.retraining.forgotten import remember_forgotten, remove_forgotten
 from service.contract.event_stream import Forgotten, StoredEvent
 from service.contract.redis_keys import RedisKeys, event_partition
+from tests.offline.retraining.nights import NOW, Nights
 
 DAY_MS = 86_400_000
-NOW = 20_000 * DAY_MS  # midnight of 2024-10-04
 PARTITIONS = 2
 
 
@@ -80,3 +81,19 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def shop(client: redis.Redis, namespace: str, tmp_path: Path) -> Shop:
     return Shop(client, namespace, tmp_path)
+
+
+@pytest.fixture
+def nights(
+    job: Any,
+    redis_url: str,
+    namespace: str,
+    tmp_path: Path,
+    trained: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Nights]:
+    made = Nights(job, redis_url, namespace, tmp_path, trained)
+    monkeypatch.setattr(candidate_steps, "train_recipe", lambda *arguments, **named: made.train(*arguments, **named))
+    monkeypatch.setattr(latency, "ROUNDS", 3)
+    yield made
+    made.client.close()
