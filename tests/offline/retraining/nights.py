@@ -13,6 +13,7 @@ from service.contract.event_stream import StoredEvent
 from service.contract.redis_keys import RedisKeys, event_partition
 from service.contract.release_store import ReleaseStore
 
+STEPS = ["archive", "snapshot", "train", "compare", "report", "publish", "trim"]
 NOW = 20_000 * 86_400_000  # midnight of 2024-10-04
 
 

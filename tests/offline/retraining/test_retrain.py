@@ -12,7 +12,7 @@ from offline.redis_connection import job_lock
 from offline.retraining import candidate_steps
 from offline.run_folder import METRICS_FILES, RunFolder
 from tests.offline.conftest import SIZE, item_id, user_id
-from tests.offline.retraining.nights import Nights, reasons, refused
+from tests.offline.retraining.nights import STEPS, Nights, reasons, refused
 
 
 def test_the_first_night(nights: Nights) -> None:

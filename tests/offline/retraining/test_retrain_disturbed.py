@@ -13,10 +13,8 @@ from offline.retraining import retrain as module
 from offline.retraining.run_record import RunRecord
 from service.contract.redis_keys import event_partition
 from tests.offline.conftest import item_id
-from tests.offline.retraining.nights import Nights
+from tests.offline.retraining.nights import STEPS, Nights
 from tests.offline.retraining.test_event_archive import KilledError
-
-STEPS = ["archive", "snapshot", "train", "compare", "report", "publish", "trim"]
 
 
 @pytest.mark.parametrize("step", STEPS)
