@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     test_users: int
 
 
-FULL = Plan((1_000_000, 2_000_000, 4_000_000, 8_000_000), steps=8, quantizer_steps=4, test_users=2000)
+FULL = Plan((1_000_000, 2_000_000, 4_000_000, 8_000_000), steps=4, quantizer_steps=4, test_users=1000)
 QUICK = Plan((50_000, 100_000), steps=4, quantizer_steps=2, test_users=200)
 
 UNITS = {
