@@ -34,7 +34,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
             "listenedat",
         ),
         *("ratedat", "orderdate", "ordertime", "purchasedate", "invoicedate", "transactiondate", "eventdate", "date"),
-        *("day", "tdat", "createdon", "created", "updatedat"),
+        *("day", "tdat", "createdon", "created", "boughtat", "soldat", "orderedon", "orderdatetime", "updatedat"),
     ),
     "event": (
         *("event", "eventtype", "eventname", "action", "actiontype", "behavior", "behaviour", "behaviortype"),

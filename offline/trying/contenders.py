@@ -28,7 +28,7 @@ MOST_QUALITY = 2.0
 """recall@20 + ndcg@20 of one user at most."""
 MOST_USERS = 10_000
 """Users that are compared, evenly spread: with so many, an interval is far narrower than what matters."""
-QUICK = "left out by --quick"
+QUICK = "because of --quick"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,5 +1,6 @@
 """What `try` found, as JSON and as one table of text in 100 columns."""
 
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ class Outcome:
         contenders: in the order of `BY_SIMPLICITY`; none where nothing is held out.
         skipped: who could not run, and why.
         columns: field to column of the log; empty where a dataset folder was given.
+        recipe: of MMGRec.
         verdict: of the contenders.
     """
 
@@ -39,6 +41,7 @@ class Outcome:
     contenders: tuple[Contender, ...]
     skipped: Mapping[str, str]
     columns: Mapping[str, str]
+    recipe: str
     verdict: Verdict
 
     def as_json(self) -> dict[str, Any]:
@@ -49,6 +52,7 @@ class Outcome:
             "items": self.dataset.num_items,
             "has_time": self.dataset.has_time,
             "columns": dict(self.columns),
+            "recipe": self.recipe,
             "compared_users": len(compared_users(self.dataset)),
             "new_items_share": _rounded(new_items_share(self.dataset)),
             "contenders": [self._contender_json(each) for each in self.contenders],
@@ -116,18 +120,37 @@ class Outcome:
         share = new_items_share(self.dataset)
         if share is not None and share >= 0.05:
             notes += _wrapped(
-                f"{share:.0%} of the hidden items stand in no training history: only content (titles, pictures, ...) "
+                f"{share * 100:.0f} % of the hidden items stand in no training history: only content (titles, pictures) "
                 "could lead to them."
             )
+        if self.columns and "timestamp" not in self.columns:
+            known = ",".join(f"{field}={column}" for field, column in self.columns.items())
+            notes += _wrapped(
+                "No column was taken as a time. If the log has one, name it, because order tells a lot: "
+                f"--map {shlex.quote(f'{known},timestamp=COLUMN')}"
+            )
+        if self.recipe == "tiny" and self.contenders:
+            notes += _wrapped("MMGRec was trained with the recipe tiny, to see how it goes; judge it by standard.")
         return ["", *notes] if notes else []
 
 
 def outcome_of(
-    dataset: Dataset, contenders: Sequence[Contender], skipped: Mapping[str, str], columns: Mapping[str, str]
+    dataset: Dataset,
+    contenders: Sequence[Contender],
+    skipped: Mapping[str, str],
+    columns: Mapping[str, str],
+    recipe: str,
 ) -> Outcome:
     """Judge, and put everything in order."""
     ordered = tuple(sorted(contenders, key=lambda each: BY_SIMPLICITY.index(each.name)))
-    return Outcome(dataset=dataset, contenders=ordered, skipped=skipped, columns=columns, verdict=judge(ordered))
+    return Outcome(
+        dataset=dataset,
+        contenders=ordered,
+        skipped=skipped,
+        columns=columns,
+        recipe=recipe,
+        verdict=judge(ordered),
+    )
 
 
 def new_items_share(dataset: Dataset) -> float | None:

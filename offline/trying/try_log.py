@@ -108,7 +108,7 @@ def _compare(
     if judged:
         decoder = open_run_decoder(run, load_catalogue(run))
         contenders.append(judge_mmgrec(decoder, dataset, metrics["train_seconds"]))
-    return outcome_of(dataset, contenders, skipped, imported.columns), metrics
+    return outcome_of(dataset, contenders, skipped, imported.columns, options.recipe), metrics
 
 
 def _show(outcome: Outcome, run: RunFolder, json_file: Path | None) -> None:

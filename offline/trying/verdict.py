@@ -93,10 +93,7 @@ def _tied(by_name: Mapping[str, Contender], means: Mapping[str, float], best: st
     open_questions = {name: found for name, found in gains.items() if found.high > margin}
     finds = f"{_finds(by_name[enough])}; MMGRec {_percent(by_name[MMGREC])}"
     if not open_questions:
-        words = (
-            f"{enough} is enough for you: nothing here is better by as much as {MATTERS:.0%}. {finds}, a difference "
-            "that makes none."
-        )
+        words = f"{enough} is enough for you: nothing here is better by as much as {MATTERS * 100:.0f} %. {finds}."
         return Verdict(kind="no difference", words=words, enough=enough, best=best)
     needed = max(_users_needed(found, margin, len(by_name[enough].quality)) for found in open_questions.values())
     words = (

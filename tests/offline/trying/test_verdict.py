@@ -46,7 +46,7 @@ def test_of_two_good_peers_the_simpler_is_enough() -> None:
 def test_without_a_clear_difference_the_simplest_is_enough(mmgrec: int) -> None:
     verdict = judge([share("popularity", 50), share("item-kNN", 400), share("SASRec", 400), share(MMGREC, mmgrec)])
     assert (verdict.kind, verdict.enough) == ("no difference", "item-kNN")
-    assert verdict.words.startswith("item-kNN is enough for you: nothing here is better by as much as 5%.")
+    assert verdict.words.startswith("item-kNN is enough for you: nothing here is better by as much as 5 %.")
     assert verdict.users_needed is None
 
 
