@@ -9,8 +9,13 @@ from typing import NamedTuple
 from offline import progress
 from offline.dataset_checks import INTERACTIONS_FILE
 from offline.errors import BadInputError
+from offline.importing.column_map import ITEM_FIELDS, LOG_FIELDS, parse_map
+from offline.importing.field_values import TimeUnit
 from offline.importing.import_request import ImportRequest
 from offline.importing.importer import run_import
+from offline.importing.jobs import delimiter_of
+from offline.importing.log_steps import LogFilters
+from offline.importing.sources import Source
 
 
 class Imported(NamedTuple):
@@ -18,6 +23,38 @@ class Imported(NamedTuple):
 
     folder: Path
     columns: dict[str, str]
+
+
+def import_request(
+    log: str,
+    items: str | None,
+    mapping: str | None,
+    items_mapping: str | None,
+    delimiter: str | None,
+    time_unit: TimeUnit | None,
+    time_format: str | None,
+    *,
+    min_rating: float | None,
+    drop_bad_rows: bool,
+) -> ImportRequest:
+    """What the options of the same names ask for; its folder is decided later.
+
+    Raises:
+        BadInputError: a map or the delimiter is malformed.
+    """
+    return ImportRequest(
+        source=Source(
+            log=log,
+            items=items,
+            mapping={} if mapping is None else parse_map(mapping, LOG_FIELDS, "--map"),
+            items_mapping={} if items_mapping is None else parse_map(items_mapping, ITEM_FIELDS, "--items-map"),
+            delimiter=delimiter_of(delimiter),
+        ),
+        folder=Path(),
+        filters=LogFilters(min_rating=min_rating, drop_bad_rows=drop_bad_rows),
+        time_unit=time_unit,
+        time_format=time_format,
+    )
 
 
 def is_dataset(log: str) -> bool:

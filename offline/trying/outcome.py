@@ -120,7 +120,7 @@ class Outcome:
         share = new_items_share(self.dataset)
         if share is not None and share >= 0.05:
             notes += _wrapped(
-                f"{share * 100:.0f} % of the hidden items stand in no training history: only content (titles, pictures) "
+                f"{share * 100:.0f} % of the hidden items stand in no training history: only content (titles, ...) "
                 "could lead to them."
             )
         if self.columns and "timestamp" not in self.columns:
