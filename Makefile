@@ -12,7 +12,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
-	@echo "  CHECK=1 (answer one request and stop). make test takes ARGS=\"what pytest takes\","
+	@echo "  CHECK=1 (answer one request and stop); with CSV=orders.csv and, if there is one, ITEMS=items.csv it"
+	@echo "  tries your own log and says whether MMGRec is worth it. make test takes ARGS=\"what pytest takes\","
 	@echo "  make soak ARGS=\"--seconds 60\"."
 	@echo "  They stand after make; of them, the environment gives CHECK alone."
 	@echo "  PYTHON=path chooses the Python (3.11 to 3.13) at the first install."
@@ -22,7 +23,7 @@ install: ## make .venv and install everything into it; a second run does nothing
 
 demo: ## train on a small shop and serve recommendations
 	$(INSTALL)
-	$(BIN)/python -m offline demo $(if $(call given,DATA),--data "$(DATA)") $(if $(filter-out 0,$(CHECK)),--check) $(if $(call given,PORT),--port "$(PORT)") $(if $(call given,HOME_DIR),--home "$(HOME_DIR)")
+	$(BIN)/python -m offline $(if $(call given,CSV),try "$(CSV)" $(if $(call given,ITEMS),--items "$(ITEMS)"),demo) $(if $(call given,DATA),--data "$(DATA)") $(if $(filter-out 0,$(CHECK)),--check) $(if $(call given,PORT),--port "$(PORT)") $(if $(call given,HOME_DIR),--home "$(HOME_DIR)")
 
 test: ## run the tests
 	$(INSTALL)

@@ -26,6 +26,7 @@ from offline.options import (
 )
 from offline.output_files import require_writable
 from offline.retraining import jobs as retraining_jobs
+from offline.trying import jobs as trying_jobs
 from service.contract.history_scripts import DEFAULT_SEEN_CAP, HistoryLimits
 from service.contract.redis_server import DEFAULT_HOME, stop_server
 
@@ -180,6 +181,7 @@ for job in (
     cli.command()(job)
 cli.command("import")(importing_jobs.import_dataset)
 cli.command("fetch")(importing_jobs.fetch)
+cli.command("try")(trying_jobs.try_csv)
 
 releases = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 releases.callback()(release_jobs.releases)

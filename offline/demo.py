@@ -4,17 +4,9 @@ import json
 import os
 import re
 import shlex
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +17,7 @@ from offline import progress
 from offline.dataset import Dataset, load_dataset
 from offline.errors import BadInputError, JobError
 from offline.load_histories import load_histories
+from offline.local_service import NUM_ITEMS, ask, ended_by_sigterm, free_port, service, wait_for_interrupt
 from offline.publish import publish
 from offline.redis_connection import connect, job_lock, without_password
 from offline.run_folder import RunFolder, fingerprint
@@ -35,11 +28,6 @@ from service.contract.item_table import MAX_ID_LENGTH
 from service.contract.redis_keys import RedisKeys
 from service.contract.redis_server import DEFAULT_HOME, resolve_home
 from service.contract.release_store import ReleaseStore
-
-HOST = "127.0.0.1"
-PORTS_TRIED = 50
-START_LIMIT_SECONDS = 120.0
-NUM_ITEMS = 10
 
 
 def run_demo(
@@ -66,38 +54,48 @@ def run_demo(
     home = resolve_home(home)
     folder = data if data is not None else _shop_folder(home, seed)
     recipe = recipe or ("tiny" if data is None else "standard")
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         dataset = load_dataset(folder, seed=seed)
         connect(redis_url, home).close()  # a Redis that cannot be used is noticed before the training
         digest = fingerprint(folder)
         run = RunFolder(home / "demo" / f"run-{dataset.name}-{recipe}-{seed}-{digest[:8]}")
         metrics = train(folder, run, recipe, seed)
         namespace = demo_namespace(dataset.name, digest)
-        version = _publish(dataset, run, namespace, home, redis_url)
-        user_id = showcase_user(dataset)
-        with _service(namespace, home, redis_url, _free_port(port)) as address:
-            answer = _ask(address, user_id, version)
-            _show(dataset, user_id, address, answer, metrics)
-            _show_how_to_go_on(namespace, home, redis_url, address)
-            if not check:
-                progress.say("The service is running; end it with Ctrl-C.")
-                _wait_for_interrupt()
-    if check:
-        progress.result(summary(dataset, metrics, answer, _history(dataset, user_id)))
+        found = serve_run(dataset, run, metrics, namespace, check=check, port=port, home=home, redis_url=redis_url)
+    if found is not None:
+        progress.result(found)
 
 
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does: what it has opened is closed, the service above all."""
+def serve_run(
+    dataset: Dataset,
+    run: RunFolder,
+    metrics: dict[str, float],
+    namespace: str,
+    *,
+    check: bool,
+    port: int,
+    home: Path,
+    redis_url: str | None,
+) -> dict[str, Any] | None:
+    """Publish a finished run, serve it on loopback, show a first answer and how to go on; then until Ctrl-C.
 
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+    Returns:
+        With `check`, which stops after the first answer, its `summary`.
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Raises:
+        BadInputError: no port is free, or there is no user to ask for.
+        JobError: the service did not start or did not answer from this run.
+    """
+    version = _publish(dataset, run, namespace, home, redis_url)
+    user_id = showcase_user(dataset)
+    with service(namespace, home, redis_url, free_port(port)) as address:
+        answer = ask(address, user_id, version)
+        _show(dataset, user_id, address, answer, metrics)
+        _show_how_to_go_on(namespace, home, redis_url, address)
+        if not check:
+            progress.say("The service is running; end it with Ctrl-C.")
+            wait_for_interrupt()
+    return summary(dataset, metrics, answer, _history(dataset, user_id)) if check else None
 
 
 def _publish(dataset: Dataset, run: RunFolder, namespace: str, home: Path, redis_url: str | None) -> str:
@@ -182,81 +180,6 @@ def _shop_folder(home: Path, seed: int) -> Path:
     return folder
 
 
-def _free_port(first: int) -> int:
-    """The first free port from `first` on."""
-    last = min(first + PORTS_TRIED, 65536)
-    for port in range(first, last):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                progress.say(f"port {port} is taken, trying the next")
-                continue
-            return port
-    raise BadInputError(f"no free port between {first} and {last - 1} on {HOST}; name another with PORT=")
-
-
-@contextmanager
-def _service(namespace: str, home: Path, redis_url: str | None, port: int) -> Iterator[str]:
-    """The real service in a process of its own; yields its address once it is ready, stops it at the end."""
-    command = [sys.executable, "-m", "service", "--host", HOST, "--port", str(port), "--home", str(home)]
-    environment = {"MMGREC_LOG_FORMAT": "text", **os.environ, "MMGREC_NAMESPACE": namespace}
-    environment["MMGREC_DRAIN_GRACE_SECONDS"] = "0"
-    if redis_url is not None:
-        environment["MMGREC_REDIS_URL"] = redis_url
-    process = subprocess.Popen(command, env=environment)
-    try:
-        address = f"http://{HOST}:{port}"
-        _wait_until_ready(process, address)
-        yield address
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str) -> None:
-    deadline, last = time.monotonic() + START_LIMIT_SECONDS, ""
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise JobError(f"the service ended with exit code {process.returncode}; its own lines above say why")
-        try:
-            _get(f"{address}/health/ready")
-            return
-        except urllib.error.HTTPError as error:
-            last = error.read().decode(errors="replace")
-        except OSError as error:
-            last = str(error)
-        time.sleep(0.1)
-    raise JobError(f"the service was not ready within {START_LIMIT_SECONDS:.0f} s: {last}")
-
-
-def _get(address: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return dict(json.load(response))
-
-
-def _ask(address: str, user_id: str, version: str) -> dict[str, Any]:
-    """A first answer, which must come from the release just published.
-
-    Raises:
-        JobError: the service refused, or answered from something else.
-    """
-    try:
-        answer = _get(f"{address}/recommend", {"user_id": user_id, "n": NUM_ITEMS})
-    except urllib.error.HTTPError as error:
-        raise JobError(f"the service answered {error.code}: {error.read().decode(errors='replace')}") from error
-    if answer["release"] != version or answer["source"] != "model":
-        raise JobError(f"expected an answer of the model from release {version}, got {answer}")
-    return answer
-
-
 def _show(dataset: Dataset, user_id: str, address: str, answer: dict[str, Any], metrics: dict[str, float]) -> None:
     rows = dataset.full_history().of(dataset.user_ids.index(user_id))
     had = [dataset.titles[row] or dataset.item_ids[row] for row in rows[-12:]]
@@ -290,11 +213,3 @@ def _show_how_to_go_on(namespace: str, home: Path, redis_url: str | None, addres
     typer.echo(f"\nServe it again later:\n  {variables}{shlex.join(serve)}")
     releases = [str(python), "-m", "offline", "releases", *here, *jobs_alone]
     typer.echo(f"\nList its releases:\n  {shlex.join(releases)}\n")
-
-
-def _wait_for_interrupt() -> None:
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        progress.say("stopping")

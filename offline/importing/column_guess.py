@@ -34,7 +34,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
             "listenedat",
         ),
         *("ratedat", "orderdate", "ordertime", "purchasedate", "invoicedate", "transactiondate", "eventdate", "date"),
-        *("day", "tdat", "createdon", "created", "updatedat"),
+        *("day", "tdat", "createdon", "created", "boughtat", "soldat", "orderedon", "orderdatetime", "updatedat"),
     ),
     "event": (
         *("event", "eventtype", "eventname", "action", "actiontype", "behavior", "behaviour", "behaviortype"),
@@ -78,7 +78,8 @@ class ColumnGuess(NamedTuple):
 def guess_columns(schema: Mapping[str, pl.DataType], fields: tuple[str, ...] = LOG_GUESSES) -> ColumnGuess:
     """Guess which column holds which field.
 
-    Case, spaces and signs of a name mean nothing, and a name such as `user_id:token` (RecBole) counts without its type.
+    Case, spaces and signs of a name mean nothing, `No.` and `Nr` are `id`, and a name such as `user_id:token` (RecBole)
+    counts without its type.
     A column serves one field. With no name that says time, the one column of dates or datetimes is taken.
 
     Args:
@@ -89,8 +90,9 @@ def guess_columns(schema: Mapping[str, pl.DataType], fields: tuple[str, ...] = L
     reasons: list[str] = []
     for field in fields:
         ranks = {name: rank for rank, name in enumerate(_NAMES[field])}
-        named = [column for column in schema if _plain(column) in ranks and column not in mapping.values()]
-        named.sort(key=lambda column: ranks[_plain(column)])  # sorted at once
+        found = {column: min(ranks.get(name, len(ranks)) for name in _spellings(column)) for column in schema}
+        named = [column for column in schema if found[column] < len(ranks) and column not in mapping.values()]
+        named.sort(key=found.__getitem__)
         why = "by its name"
         if not named and field == "timestamp":
             dated = [column for column, kind in schema.items() if isinstance(kind, pl.Datetime | pl.Date)]
@@ -100,6 +102,12 @@ def guess_columns(schema: Mapping[str, pl.DataType], fields: tuple[str, ...] = L
             others = f"; it could also be {', '.join(map(repr, named[1:]))}" if named[1:] else ""
             reasons.append(f"{field} = column {named[0]!r} ({why}{others})")
     return ColumnGuess(mapping, tuple(reasons))
+
+
+def _spellings(column: str) -> tuple[str, str]:
+    """A name, and the same with `id` for the numbers of the world: `Customer No.` is a customer id."""
+    plain = _plain(column)
+    return plain, re.sub("(number|num|nr|no)$", "id", plain)
 
 
 def _plain(column: str) -> str:

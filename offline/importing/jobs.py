@@ -67,7 +67,7 @@ def import_dataset(
             format=None if source_format == "auto" else source_format,
             mapping={} if mapping is None else parse_map(mapping, LOG_FIELDS, "--map"),
             items_mapping={} if items_mapping is None else parse_map(items_mapping, ITEM_FIELDS, "--items-map"),
-            delimiter=_delimiter(delimiter),
+            delimiter=delimiter_of(delimiter),
             category_delimiter=category_delimiter,
         ),
         folder=data,
@@ -123,7 +123,12 @@ def _core(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def _delimiter(given: str | None) -> str | None:
+def delimiter_of(given: str | None) -> str | None:
+    """The sign that --delimiter names.
+
+    Raises:
+        BadInputError: it is empty.
+    """
     if given == "":
         raise BadInputError("--delimiter is empty; give the sign between the columns, such as ';' or '\\t'")
     return "\t" if given == "\\t" else given

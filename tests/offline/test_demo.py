@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from offline import demo
+from offline import demo, local_service
 from offline.demo import demo_namespace, showcase_user, summary
 from offline.errors import BadInputError, JobError
 from offline.run_folder import fingerprint
@@ -39,7 +39,7 @@ METRICS = {
 def taken() -> Iterator[int]:
     """A port that somebody holds."""
     with socket.socket() as holder:
-        holder.bind((demo.HOST, 0))
+        holder.bind((local_service.HOST, 0))
         yield holder.getsockname()[1]
 
 
@@ -54,20 +54,20 @@ def answer(*item_ids: str) -> dict[str, Any]:
 
 
 def test_a_free_port_is_taken_as_it_is(taken: int) -> None:
-    with socket.create_server((demo.HOST, 0)) as listener:
+    with socket.create_server((local_service.HOST, 0)) as listener:
         free = listener.getsockname()[1]
-    assert demo._free_port(free) == free
+    assert local_service.free_port(free) == free
 
 
 def test_a_taken_port_moves_up_and_says_so(taken: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert demo._free_port(taken) > taken
+    assert local_service.free_port(taken) > taken
     assert f"port {taken} is taken, trying the next\n" in capsys.readouterr().err
 
 
 def test_no_free_port_names_the_range_and_the_cure(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "PORTS_TRIED", 1)
+    monkeypatch.setattr(local_service, "PORTS_TRIED", 1)
     with pytest.raises(BadInputError, match=rf"no free port between {taken} and {taken} on 127.0.0.1; .* PORT="):
-        demo._free_port(taken)
+        local_service.free_port(taken)
 
 
 def test_ports_end_at_65535(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,9 +76,9 @@ def test_ports_end_at_65535(monkeypatch: pytest.MonkeyPatch) -> None:
             assert address[1] <= 65535
             raise OSError
 
-    monkeypatch.setattr(demo.socket, "socket", NoSocket)
+    monkeypatch.setattr(local_service.socket, "socket", NoSocket)
     with pytest.raises(BadInputError, match="between 65530 and 65535"):
-        demo._free_port(65530)
+        local_service.free_port(65530)
 
 
 def test_the_summary_is_one_json_object_with_the_agreed_fields(dataset) -> None:
@@ -161,7 +161,7 @@ def test_two_datasets_do_not_share_a_namespace(checkerboard: Path, tmp_path: Pat
 
 def test_sigterm_ends_the_demo_as_an_exception_does() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught, demo._ended_by_sigterm():
+    with pytest.raises(SystemExit) as caught, local_service.ended_by_sigterm():
         os.kill(os.getpid(), signal.SIGTERM)
     assert (caught.value.code, signal.getsignal(signal.SIGTERM)) == (143, before)
 
@@ -192,7 +192,7 @@ def test_the_curl_line_is_what_a_shell_takes(dataset, capsys: pytest.CaptureFixt
     object.__setattr__(dataset, "user_ids", (user_id, "b", "c"))
     demo._show(dataset, user_id, "http://127.0.0.1:8000", answer("item-01"), {})
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  curl ")]
-    assert json.loads(shlex.split(line)[-1]) == {"user_id": user_id, "n": demo.NUM_ITEMS}
+    assert json.loads(shlex.split(line)[-1]) == {"user_id": user_id, "n": local_service.NUM_ITEMS}
 
 
 def test_the_way_on_names_what_differs_from_the_defaults(
@@ -228,6 +228,12 @@ def test_the_way_on_names_what_differs_from_the_defaults(
             'demo --data "a b" --check --port "9" --home "h"',
         ),
         ({}, ["CHECK=0"], "demo"),
+        ({"CSV": "x", "ITEMS": "y"}, [], "demo"),
+        (
+            {"CHECK": "1"},
+            ["CSV=my orders.csv", "ITEMS=i.csv", "DATA=d", "PORT=9"],
+            'try "my orders.csv" --items "i.csv" --data "d" --check --port "9"',
+        ),
     ],
 )
 def test_make_demo_takes_from_the_environment_nothing_but_check(
@@ -247,13 +253,13 @@ def test_make_demo_takes_from_the_environment_nothing_but_check(
 
 
 def test_an_answer_of_another_release_or_of_a_fallback_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_get", lambda *_: answer("item-01"))
-    assert demo._ask("http://nowhere", "user-00", "v1")["release"] == "v1"
+    monkeypatch.setattr(local_service, "_get", lambda *_: answer("item-01"))
+    assert local_service.ask("http://nowhere", "user-00", "v1")["release"] == "v1"
     with pytest.raises(JobError, match="expected an answer of the model from release v2"):
-        demo._ask("http://nowhere", "user-00", "v2")
-    monkeypatch.setattr(demo, "_get", lambda *_: answer("item-01") | {"source": "fallback:popular"})
+        local_service.ask("http://nowhere", "user-00", "v2")
+    monkeypatch.setattr(local_service, "_get", lambda *_: answer("item-01") | {"source": "fallback:popular"})
     with pytest.raises(JobError, match="expected an answer of the model from release v1"):
-        demo._ask("http://nowhere", "user-00", "v1")
+        local_service.ask("http://nowhere", "user-00", "v1")
 
 
 def test_a_service_that_does_not_start_fails_the_demo(
@@ -261,7 +267,7 @@ def test_a_service_that_does_not_start_fails_the_demo(
 ) -> None:
     with (
         pytest.raises(JobError, match="the service ended with exit code 2; its own lines above say why"),
-        demo._service(namespace, tmp_path, redis_url, taken),
+        local_service.service(namespace, tmp_path, redis_url, taken),
     ):
         pytest.fail("it started")
     assert f"cannot listen on 127.0.0.1 port {taken}" in capfd.readouterr().err

@@ -56,3 +56,8 @@ def test_items() -> None:
 
 def test_nothing_is_guessed_from_nothing() -> None:
     assert guess_columns(dict.fromkeys(["foo", "bar"], TEXT)) == ({}, ())
+
+
+def test_numbers_of_the_world_are_ids() -> None:
+    found = guess_columns(dict.fromkeys(("Customer No.", "Article Nr", "Bought At", "Amount"), pl.String()))
+    assert found.mapping == {"user_id": "Customer No.", "item_id": "Article Nr", "timestamp": "Bought At"}
