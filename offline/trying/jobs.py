@@ -14,10 +14,10 @@ from offline.trying.options import (
     Keep,
     Log,
     MinRating,
+    NoServe,
     Overwrite,
     Port,
     Quick,
-    Serve,
     TimeFormat,
     TimeUnitOption,
     TryRecipe,
@@ -40,7 +40,7 @@ def try_csv(
     quick: Quick = False,
     recipe: TryRecipe = "standard",
     json_file: JsonFile = None,
-    serve: Serve = True,
+    no_serve: NoServe = False,
     check: Check = False,
     port: Port = 8000,
     home: Home = DEFAULT_HOME,
@@ -51,11 +51,16 @@ def try_csv(
     from offline.trying.import_log import import_request, is_dataset
     from offline.trying.try_log import TryOptions, try_log
 
-    if check and not serve:
+    if check and no_serve:
         raise BadInputError("--check looks at the first answer of the service, --no-serve has none; take one of them")
     if json_file is not None:
         require_writable(json_file, "--json", "a JSON file")
-    given = {"--items": items, "--map": mapping, "--items-map": items_mapping, "--delimiter": delimiter}
+    given: dict[str, object] = {
+        "--items": items,
+        "--map": mapping,
+        "--items-map": items_mapping,
+        "--delimiter": delimiter,
+    }
     given |= {"--time-format": time_format, "--min-rating": min_rating, "--data": data}
     if is_dataset(log) and (more := [name for name, value in given.items() if value is not None]):
         raise BadInputError(f"{log} is a dataset folder already and is taken as it is; leave out {', '.join(more)}")
@@ -71,7 +76,7 @@ def try_csv(
         recipe=recipe,
         seed=seed,
         json_file=json_file,
-        serve=serve,
+        serve=not no_serve,
         check=check,
         port=port,
         home=home,

@@ -49,6 +49,6 @@ TryRecipe = Annotated[
     typer.Option("--recipe", help="tiny: a minute, to see how it goes. standard: what MMGRec can do."),
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="File for table and verdict as JSON.")]
-Serve = Annotated[bool, typer.Option("--serve/--no-serve", help="Whether to serve MMGRec at the end.")]
+NoServe = Annotated[bool, typer.Option("--no-serve", help="End with table and verdict.")]
 Check = Annotated[bool, typer.Option("--check", help="Stop after the first answer; last line is JSON.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="First port to try; a taken one moves up.")]

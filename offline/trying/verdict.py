@@ -109,7 +109,7 @@ def _users_needed(found: Interval, margin: float, num_users: int) -> int:
     to_show = max(found.mean, margin - found.mean)
     needed = num_users * ((1 + POWER_80 / NORMAL_95) * found.half_width / to_show) ** 2
     digits = 10 ** max(0, math.floor(math.log10(needed)) - 1)
-    return math.ceil(needed / digits) * digits
+    return int(math.ceil(needed / digits) * digits)
 
 
 def _finds(contender: Contender) -> str:

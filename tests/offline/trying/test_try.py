@@ -132,7 +132,8 @@ def test_short_histories_hold_nothing_out(job: Job, tmp_path: Path, untrained: N
 def test_the_dataset_is_kept_where_data_says_and_can_be_tried_again(job: Job, tmp_path: Path, untrained: None) -> None:
     log, kept = shop_csv(tmp_path / "orders.csv"), tmp_path / "kept"
     common = ("--no-serve", "--quick", "--home", tmp_path / "home")
-    assert job("try", log, "--data", kept, *common).code == 0
+    first = job("try", log, "--data", kept, *common)
+    assert first.code == 0, (first.code, first.err)
     assert load_dataset(kept).num_users == SIZE
     before = (kept / "interactions.parquet").read_bytes()
     again = job("try", log, "--data", kept, *common)
