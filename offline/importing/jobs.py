@@ -7,87 +7,51 @@ import typer
 
 from offline import progress
 from offline.errors import BadInputError
+from offline.importing.options import (
+    CategoryDelimiter,
+    Delimiter,
+    DropBadRows,
+    ItemsMap,
+    ItemsSource,
+    LeastOfCore,
+    LogMap,
+    LogSource,
+    MinRating,
+    OnlyInteracted,
+    Overwrite,
+    SinceWatermark,
+    SourceFormat,
+    SplitName,
+    TestShare,
+    TimeFormat,
+    TimeUnitName,
+    UnknownItemsChoice,
+    ValidShare,
+)
 from offline.options import Data
-
-FormatOption = Literal["auto", "table", "recbole", "mmrec", "movielens", "amazon", "lastfm"]
 
 
 def import_dataset(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="The log: a file, a folder of parts, a pattern, or any of these behind a URL such as s3://bucket/log."
-        ),
-    ],
+    source: LogSource,
     data: Data,
-    items: Annotated[
-        str | None, typer.Option("--items", help="Table of the items, named like the log; other columns are kept.")
-    ] = None,
-    mapping: Annotated[
-        str | None,
-        typer.Option(
-            "--map",
-            metavar="field=column,...",
-            help="Columns of user_id, item_id, timestamp, event, weight, split; without it they are guessed. An empty "
-            "column leaves a field out: timestamp=.",
-        ),
-    ] = None,
-    items_mapping: Annotated[
-        str | None,
-        typer.Option(
-            "--items-map", metavar="field=column,...", help="The same for item_id, title, categories, image_url."
-        ),
-    ] = None,
-    source_format: Annotated[
-        FormatOption, typer.Option("--format", help="What the log is; auto: found out by its files and first lines.")
-    ] = "auto",
-    delimiter: Annotated[
-        str | None, typer.Option("--delimiter", help="Between the columns of a CSV; without it, found out.")
-    ] = None,
-    category_delimiter: Annotated[
-        str | None,
-        typer.Option("--category-delimiter", help="Between the categories of an item that are text; without it, |."),
-    ] = None,
-    time_unit: Annotated[
-        Literal["auto", "s", "ms", "us", "ns", "order"],
-        typer.Option("--time-unit", help="Unit of times that are numbers; order: they only say what came first."),
-    ] = "auto",
-    time_format: Annotated[
-        str | None, typer.Option("--time-format", help="How times are written, such as %d/%m/%Y; without it, ISO 8601.")
-    ] = None,
-    min_rating: Annotated[
-        float | None, typer.Option("--min-rating", help="Keep interactions with at least this weight.")
-    ] = None,
-    k_core: Annotated[
-        str | None,
-        typer.Option(
-            "--k-core",
-            metavar="<n> or <users>,<items>",
-            help="Keep users and items with at least so many interactions, again and again until nothing changes.",
-        ),
-    ] = None,
-    split: Annotated[
-        Literal["none", "time", "leave-one-out"],
-        typer.Option("--split", help="What is held out: none leaves it to the jobs; time: the newest of all."),
-    ] = "none",
-    valid_share: Annotated[float, typer.Option("--valid-share", help="Of the interactions, for --split time.")] = 0.1,
-    test_share: Annotated[float, typer.Option("--test-share", help="Of the interactions, for --split time.")] = 0.1,
-    unknown_items: Annotated[
-        Literal["add", "drop", "refuse"] | None,
-        typer.Option("--unknown-items", help="Items that --items lacks: add them (without it), or drop their rows."),
-    ] = None,
-    only_interacted: Annotated[
-        bool, typer.Option("--only-interacted", help="Leave out items without interactions; a k-core does so anyway.")
-    ] = False,
-    drop_bad_rows: Annotated[
-        bool, typer.Option("--drop-bad-rows", help="Leave out rows that cannot be used, and count them.")
-    ] = False,
-    since_watermark: Annotated[
-        bool, typer.Option("--since-watermark", help="Add what is newer than the last import, read as it was then.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the dataset; features follow their items.")
-    ] = False,
+    items: ItemsSource = None,
+    mapping: LogMap = None,
+    items_mapping: ItemsMap = None,
+    source_format: SourceFormat = "auto",
+    delimiter: Delimiter = None,
+    category_delimiter: CategoryDelimiter = None,
+    time_unit: TimeUnitName = "auto",
+    time_format: TimeFormat = None,
+    min_rating: MinRating = None,
+    k_core: LeastOfCore = None,
+    split: SplitName = "none",
+    valid_share: ValidShare = 0.1,
+    test_share: TestShare = 0.1,
+    unknown_items: UnknownItemsChoice = None,
+    only_interacted: OnlyInteracted = False,
+    drop_bad_rows: DropBadRows = False,
+    since_watermark: SinceWatermark = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Bring a log of another format into a dataset folder. Prints what was read, kept and dropped as JSON."""
     from offline.importing.column_map import ITEM_FIELDS, LOG_FIELDS, parse_map
