@@ -68,7 +68,11 @@ def start(kill: Kill | None, arguments: list[str]) -> int:
         sys.argv = ["python -m offline", *arguments]
         if kill is not None:
             arm(kill)
-        os._exit(main())
+        try:
+            code = main()
+        except SystemExit as ended:  # typer's own way out; past it, what the parent imported would be taken apart
+            code = int(ended.code or 0)
+        os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -54,8 +54,8 @@ def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snaps
         pl.read_parquet(path)[1:].write_parquet(path)
 
     steps = ((event_steps, "write_snapshot", "abandoned"), (candidate_steps, "load_dataset", "published"))
-    for place, step, ended_as in steps:
-        nights.happen(item_id(0))
+    for row, (place, step, ended_as) in enumerate(steps):
+        nights.happen(item_id(2 * row + 1))  # of the other taste, so that it is new
         with monkeypatch.context() as patched:
             patched.setattr(place, step, killed)
             with pytest.raises(KilledError):
