@@ -187,11 +187,11 @@ def test_a_dataset_folder_may_be_renamed(folder: RunFolder, recipe: Recipe) -> N
 
 
 def test_encoders_are_written_down_and_may_not_change(folder: RunFolder, recipe: Recipe) -> None:
-    folder.begin(recipe, "0a1b", "shop", {"image": "clip-1"})
-    folder.begin(recipe, "0a1b", "shop", {"image": "clip-1"})
+    folder.begin(recipe, "0a1b", "shop", encoders={"image": "clip-1"})
+    folder.begin(recipe, "0a1b", "shop", encoders={"image": "clip-1"})
     assert folder.read_json("run.json")["encoders"] == {"image": "clip-1"}
     with pytest.raises(BadInputError, match=r"encoders\.image: 'clip-1' there, 'clip-2' asked"):
-        folder.begin(recipe, "0a1b", "shop", {"image": "clip-2"})
+        folder.begin(recipe, "0a1b", "shop", encoders={"image": "clip-2"})
     with pytest.raises(BadInputError, match=r"encoders\.image: 'clip-1' there, None asked"):
         folder.begin(recipe, "0a1b", "shop")
 
@@ -201,7 +201,7 @@ def test_a_run_that_did_not_write_down_its_encoders_goes_on(folder: RunFolder, r
     earlier = folder.read_json("run.json")
     del earlier["encoders"]
     folder.write_json("run.json", earlier)
-    folder.begin(recipe, "0a1b", "shop", {"image": "clip-1"})
+    folder.begin(recipe, "0a1b", "shop", encoders={"image": "clip-1"})
     assert folder.read_json("run.json")["encoders"] == {"image": "clip-1"}
 
 

@@ -14,6 +14,7 @@ import redis
 from offline.catalogue_changes.add_items import add_items
 from offline.catalogue_changes.base_release import open_base
 from offline.catalogue_changes.successor import Target
+from offline.encoding.fingerprints import sha256_of_file
 from offline.errors import BadInputError, GateRefusedError, LockedError
 from offline.export import set_dense_weight
 from offline.publish import publish
@@ -109,29 +110,38 @@ def test_a_modality_that_is_not_there_is_missing_in_all(
     assert "was not trained with smell: left out" in said
 
 
+CLIP_1, CLIP_2 = "1" * 64, "2" * 64
+
+
+def describe(folder: Path, fingerprint: object) -> None:
+    """As `encode` does."""
+    features = folder / "features"
+    said = {"fingerprint": fingerprint, "sha256": sha256_of_file(features / "image.npy")}
+    (features / "image.json").write_text(json.dumps(said))
+
+
 @pytest.mark.parametrize(
     ("theirs", "message"),
     [
-        ({"fingerprint": "other-2"}, "is made by encoder other-2, release .* was trained with clip-1: encode the new"),
-        (None, r"is of an unknown encoder \(no image.json\), release .* was trained with clip-1"),
-        ({"fingerprint": 5}, "image.json: 'fingerprint' is 5, not a text"),
-        ({"model": "clip-1"}, "image.json: does not say which encoder made image.npy"),
+        (CLIP_2, f"is made by encoder {CLIP_2}, release .* was trained with {CLIP_1}: encode the new"),
+        (None, rf"is of an unknown encoder \(no image.json\), release .* was trained with {CLIP_1}"),
+        (5, "image.json: does not describe an encoder"),
     ],
 )
 def test_features_of_another_encoder(
     own_run: RunFolder, folder: Path, target: Target, everything: Everything, theirs: Any, message: str
 ) -> None:
-    own_run.write_json("run.json", own_run.read_json("run.json") | {"encoders": {"image": "clip-1"}})
-    served, description = publish(own_run, target.store), folder / "features" / "image.json"
+    own_run.write_json("run.json", own_run.read_json("run.json") | {"encoders": {"image": CLIP_1}})
+    served = publish(own_run, target.store)
     if theirs is not None:
-        description.write_text(json.dumps(theirs))
+        describe(folder, theirs)
     before = everything()
     with pytest.raises(BadInputError, match=message):
         add_items(folder, target)
     assert everything() == before
     assert target.store.active_version() == served
-    description.write_text(json.dumps({"fingerprint": "clip-1"}))
-    assert open_base(target.store, str(add_items(folder, target)["version"])).manifest.encoders == {"image": "clip-1"}
+    describe(folder, CLIP_1)
+    assert open_base(target.store, str(add_items(folder, target)["version"])).manifest.encoders == {"image": CLIP_1}
 
 
 def test_nothing_is_published(target: Target, folder: Path, everything: Everything) -> None:
