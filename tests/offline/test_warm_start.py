@@ -224,7 +224,7 @@ def test_other_layers_keep_the_codebooks(
     keys, before = (each.load_arrays("vectors")["keys"] for each in (warm, run))
     assert (keys * before).sum(1).mean() > 0.5
     assert "codes: start from the codebooks of the previous run\n" in said
-    assert 0 < warm.read_json("rec_ids.json")["report"]["kept_codes_share"] < 1
+    assert warm.read_json("rec_ids.json")["report"]["kept_codes_share"] > 0.5
 
 
 def test_other_codebooks_leave_the_generator_what_is_no_matter_of_tokens(
