@@ -169,7 +169,7 @@ def test_a_served_release_that_lost_bytes_is_named_and_force_replaces_it(nights:
     assert nights.night("--force").result["result"] == "published"
 
 
-@pytest.mark.parametrize("name", ["decoder.onnx", "graph_rqvae.safetensors"])
+@pytest.mark.parametrize("name", ["decoder.onnx", "item_encoder.safetensors"])
 def test_a_damaged_file_of_the_run_is_named_and_nothing_is_published(nights: Nights, name: str) -> None:
     def cut(run: RunFolder) -> None:
         path = run.folder / name
