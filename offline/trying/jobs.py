@@ -1,37 +1,20 @@
 """The job `try`. `offline.cli` puts it on the map."""
 
 from offline.errors import BadInputError
+from offline.importing.options import Delimiter, DropBadRows, ItemsMap, ItemsTable, Map, MinRating, TimeFormat, TimeUnit
 from offline.options import Home, RedisUrl, Seed
 from offline.output_files import require_writable
-from offline.trying.options import (
-    Check,
-    ColumnsOfItems,
-    ColumnsOfLog,
-    Delimiter,
-    DropBadRows,
-    Items,
-    JsonFile,
-    Keep,
-    Log,
-    MinRating,
-    NoServe,
-    Overwrite,
-    Port,
-    Quick,
-    TimeFormat,
-    TimeUnitOption,
-    TryRecipe,
-)
+from offline.trying.options import Check, JsonFile, Keep, Log, NoServe, Overwrite, Port, Quick, TryRecipe
 from service.contract.redis_server import DEFAULT_HOME
 
 
 def try_csv(
     log: Log,
-    items: Items = None,
-    mapping: ColumnsOfLog = None,
-    items_mapping: ColumnsOfItems = None,
+    items: ItemsTable = None,
+    mapping: Map = None,
+    items_mapping: ItemsMap = None,
     delimiter: Delimiter = None,
-    time_unit: TimeUnitOption = "auto",
+    time_unit: TimeUnit = "auto",
     time_format: TimeFormat = None,
     min_rating: MinRating = None,
     drop_bad_rows: DropBadRows = False,

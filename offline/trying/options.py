@@ -1,4 +1,4 @@
-"""The flags of `try`, those of importing worded for a newcomer."""
+"""The flags that `try` has beside those of `import`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,36 +10,6 @@ Log = Annotated[
     typer.Argument(
         help="The log: a CSV or Parquet file, a folder of parts, a URL, or a dataset folder that is there already."
     ),
-]
-Items = Annotated[
-    str | None, typer.Option("--items", help="Table of the items: titles, categories; without it, ids alone.")
-]
-ColumnsOfLog = Annotated[
-    str | None,
-    typer.Option(
-        "--map",
-        metavar="field=column,...",
-        help="Columns of user_id, item_id, timestamp, event, weight; without it they are guessed. An empty column "
-        "leaves a field out: timestamp=.",
-    ),
-]
-ColumnsOfItems = Annotated[
-    str | None,
-    typer.Option("--items-map", metavar="field=column,...", help="The same for item_id, title, categories."),
-]
-Delimiter = Annotated[
-    str | None, typer.Option("--delimiter", help="Between the columns of a CSV; without it, found out.")
-]
-TimeUnitOption = Annotated[
-    Literal["auto", "s", "ms", "us", "ns", "order"],
-    typer.Option("--time-unit", help="Unit of times that are numbers; order: they only say what came first."),
-]
-TimeFormat = Annotated[
-    str | None, typer.Option("--time-format", help="How times are written, such as %d/%m/%Y; without it, ISO 8601.")
-]
-MinRating = Annotated[float | None, typer.Option("--min-rating", help="Keep interactions with at least this weight.")]
-DropBadRows = Annotated[
-    bool, typer.Option("--drop-bad-rows", help="Leave out rows that cannot be used, and count them.")
 ]
 Keep = Annotated[Path | None, typer.Option("--data", help="Folder for the dataset; without it, one below --home.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the dataset in --data.")]
