@@ -72,7 +72,7 @@ def train(
 ) -> None:
     """Train a run from dataset to ONNX and metrics; resumes a run that was stopped. Prints the metrics as JSON.
 
-    On several processes: torchrun --nproc-per-node 2 -m offline train ...
+    On several processes: torchrun --nproc-per-node 2 -m -- offline train ...
     """
     from offline.processes import joined
     from offline.run_folder import RunFolder
