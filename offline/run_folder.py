@@ -22,6 +22,7 @@ from torch import nn
 
 from offline.checkpoint import save_checkpoint, write_json
 from offline.errors import BadInputError
+from offline.file_digest import sha256_of_file
 from offline.folder_lock import locked_folder
 from offline.json_differences import json_differences
 from offline.peak_memory import PeakMemory
@@ -142,7 +143,7 @@ class RunFolder:
         started, memory = time.monotonic(), PeakMemory()
         yield True
         seconds, peak = round(time.monotonic() - started, 3), memory.bytes()
-        digests = {file: _sha256(self.folder / file) for file in files}
+        digests = {file: sha256_of_file(self.folder / file) for file in files}
         entry = {"seconds": seconds, "sha256": digests, "peak_bytes": peak, "finished": _now()}
         write_json(self._stages, {**kept, name: entry})
         self._passed.append(name)
@@ -153,7 +154,7 @@ class RunFolder:
 
     def record(self, name: str, files: Sequence[str], seconds: float) -> None:
         """Say that a job has finished a stage, so that `train` takes its files as they are."""
-        digests = {file: _sha256(self.folder / file) for file in files}
+        digests = {file: sha256_of_file(self.folder / file) for file in files}
         entry = {"seconds": seconds, "sha256": digests, "finished": _now()}
         write_json(self._stages, {**self._finished(), name: entry})
 
@@ -176,7 +177,7 @@ class RunFolder:
                 raise self._unreadable(self._stages.name, ValueError(f"stage {stage!r} has no checksums"))
             for name, left in sorted(entry["sha256"].items()):
                 try:
-                    found = _sha256(self.folder / name)
+                    found = sha256_of_file(self.folder / name)
                 except OSError as error:
                     raise self._unreadable(name, error) from error
                 if found != left:
@@ -212,7 +213,7 @@ class RunFolder:
         if not isinstance(digests, dict):
             return all((self.folder / name).is_file() for name in files)
         try:
-            return all(_sha256(self.folder / name) == digests.get(name) for name in files)
+            return all(sha256_of_file(self.folder / name) == digests.get(name) for name in files)
         except OSError:
             return False
 
@@ -277,14 +278,9 @@ def fingerprint(folder: Path) -> str:
     files = [folder / "interactions.parquet", folder / "items.parquet", *sorted((folder / "features").glob("*.npy"))]
     for path in files:
         digest.update(path.name.encode())
-        digest.update(bytes.fromhex(_sha256(path)))
+        digest.update(bytes.fromhex(sha256_of_file(path)))
     return digest.hexdigest()
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

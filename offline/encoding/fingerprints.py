@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from offline.errors import BadInputError
+from offline.file_digest import sha256_of_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +84,6 @@ def write_description(path: Path, description: FeatureDescription) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     temporary.write_text(json.dumps(asdict(description), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(path)
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def encoder_fingerprint(files: Iterable[tuple[str, Path]], settings: Mapping[str, Any]) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 
 from offline import progress
 from offline.encoding.encoder import FloatArray
-from offline.encoding.fingerprints import sha256_of_file
 from offline.errors import BadInputError, JobError, LockedError
+from offline.file_digest import sha256_of_file
 
 _FILE = "rows.sqlite"
 _KEYS_PER_QUERY = 500

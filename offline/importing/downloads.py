@@ -1,6 +1,5 @@
 """Files from the web: resumed where they were cut, bounded in size, and known by their sha256."""
 
-import hashlib
 import json
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from typing import Final, cast
 
 from offline import progress
 from offline.errors import BadInputError, JobError
+from offline.file_digest import sha256_of_file
 
 TIMEOUT_SECONDS: Final = 30.0
 _PIECE_BYTES: Final = 1 << 18
@@ -56,12 +56,6 @@ def download(file: WebFile, folder: Path) -> Path:
         _validator(part).unlink(missing_ok=True)
     _check_sha256(target, file)
     return target
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _receive(file: WebFile, part: Path) -> None:
@@ -118,7 +112,7 @@ def _answer(file: WebFile, request: urllib.request.Request) -> Iterator[HTTPResp
 def _check_sha256(path: Path, file: WebFile) -> None:
     if file.sha256 is None:
         return
-    found = sha256_of(path)
+    found = sha256_of_file(path)
     if found != file.sha256:
         path.unlink()
         raise BadInputError(

@@ -11,8 +11,9 @@ import typer
 
 from offline import progress
 from offline.errors import BadInputError, JobError
+from offline.file_digest import sha256_of_file
 from offline.importing.archives import unpack
-from offline.importing.downloads import WebFile, download, sha256_of
+from offline.importing.downloads import WebFile, download
 from offline.importing.import_request import ImportRequest
 from offline.importing.importer import run_import
 from offline.importing.public_datasets import PublicDataset
@@ -75,7 +76,7 @@ def _request(
     dataset: PublicDataset, folder: Path, unpacked: Path, files: dict[str, Path], *, overwrite: bool
 ) -> ImportRequest:
     sources = tuple(
-        {"source": file.url, "sha256": sha256_of(files[file.name])} for file in dataset.files
+        {"source": file.url, "sha256": sha256_of_file(files[file.name])} for file in dataset.files
     )  # by which it can be known later what was fetched
     return ImportRequest(
         source=Source(log=str(unpacked), format=dataset.format),

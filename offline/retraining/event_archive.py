@@ -23,10 +23,11 @@ import polars as pl
 
 from offline import progress
 from offline.errors import BadInputError
+from offline.file_digest import sha256_of_file
 from offline.folder_lock import locked_folder
 from offline.retraining.archive_index import ArchivedFile, PartitionIndex, indexed_partitions, read_index
 from offline.retraining.event_streams import BEFORE_ALL, EntryId, Fields
-from offline.retraining.whole_files import sha256_of, sync_folder, write_parquet_durably
+from offline.retraining.whole_files import sync_folder, write_parquet_durably
 from service.contract.event_stream import Forgotten, StoredEvent, read_entry
 
 FOLDER = "events"
@@ -154,7 +155,7 @@ class EventArchive:
         paths = [self.folder / file.name for file in files]
         for path, file in zip(paths, files, strict=True):
             try:
-                if sha256_of(path) == file.sha256:
+                if sha256_of_file(path) == file.sha256:
                     continue
                 problem = "its bytes are not those that were archived"
             except OSError as error:

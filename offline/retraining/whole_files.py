@@ -1,6 +1,5 @@
 """Files that are there whole or not at all, also after a loss of power: streams are trimmed on the strength of them."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from offline.file_digest import sha256_of_file
 
 
 def write_json_durably(path: Path, value: Any) -> None:
@@ -19,16 +20,6 @@ def write_json_durably(path: Path, value: Any) -> None:
 def write_parquet_durably(path: Path, frame: pl.DataFrame) -> str:
     """Write a frame as Parquet whole or not at all, and onto the disk; gives the sha256 of its bytes."""
     return _write(path, lambda temporary: frame.write_parquet(temporary))
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
@@ -50,7 +41,7 @@ def _write(path: Path, fill: Callable[[Path], Any]) -> str:
         fill(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        digest = sha256_of(temporary)
+        digest = sha256_of_file(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,9 +14,9 @@ import redis
 from offline.catalogue_changes.add_items import add_items
 from offline.catalogue_changes.base_release import open_base
 from offline.catalogue_changes.successor import Target
-from offline.encoding.fingerprints import sha256_of_file
 from offline.errors import BadInputError, GateRefusedError, LockedError
 from offline.export import set_dense_weight
+from offline.file_digest import sha256_of_file
 from offline.publish import publish
 from offline.run_folder import RunFolder
 from service.contract.manifest import DECODER_ARRAY

@@ -13,10 +13,10 @@ from offline.encoding.fingerprints import (
     FeatureDescription,
     encoder_fingerprint,
     read_fingerprints,
-    sha256_of_file,
     write_description,
 )
 from offline.errors import BadInputError
+from offline.file_digest import sha256_of_file
 
 ROOT = Path(__file__).parents[3]
 PRINT = "ab" * 32

@@ -15,8 +15,9 @@ import polars as pl
 import pytest
 
 from offline.errors import BadInputError, JobError
+from offline.file_digest import sha256_of_file
 from offline.importing import downloads
-from offline.importing.downloads import WebFile, download, sha256_of
+from offline.importing.downloads import WebFile, download
 from tests.offline.importing.sources import bytes_of, items_of, json_lines, log_of, no_leftovers, text_file
 from tests.offline.importing.test_formats import REVIEWS_2014, movielens_100k
 
@@ -104,7 +105,7 @@ def test_movielens_from_the_web(job, tmp_path: Path, web: Web, movielens: bytes)
     record = json.loads((tmp_path / "one" / "ml" / "import.json").read_text())
     (source,) = record["imports"][0]["sources"]
     text_file(tmp_path / "same.zip", "").write_bytes(movielens)
-    assert source["sha256"] == sha256_of(tmp_path / "same.zip")
+    assert source["sha256"] == sha256_of_file(tmp_path / "same.zip")
     assert source["source"] == "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
     job(*call, "--data", tmp_path / "two" / "ml").result  # noqa: B018
     assert bytes_of(tmp_path / "one" / "ml") == bytes_of(tmp_path / "two" / "ml")
@@ -259,7 +260,7 @@ def test_another_file_than_is_known_is_refused_and_removed(web: Web, tmp_path: P
     assert not (tmp_path / "f.bin").exists()
     assert not (tmp_path / "f.bin.part").exists()
     known = WebFile(name="f.bin", url=f"{web.address}/f.bin", most_bytes=1 << 20, sha256=None)
-    digest = sha256_of(download(known, tmp_path))
+    digest = sha256_of_file(download(known, tmp_path))
     assert download(file_of(web, sha256=digest), tmp_path).read_bytes() == CONTENT
 
 
