@@ -134,8 +134,8 @@ def baselines(
     """Run simple peers (popularity, item-kNN, EASE, transitions, LightGCN, SASRec) on a dataset. Prints a table."""
     from offline.baselines.job import run_baselines
     from offline.baselines.table import as_table
-    from offline.checkpoint import write_json
     from offline.dataset import load_dataset
+    from offline.whole_files import write_json
 
     if json_file is not None:
         require_writable(json_file, "--json", "a JSON file")

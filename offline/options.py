@@ -40,6 +40,9 @@ Accumulate = Annotated[
         help="Cut every batch into so many parts, one after the other: less memory, the same result.",
     ),
 ]
+CanaryShare = Annotated[
+    float | None, typer.Option("--share", help="Share of the users that a canary gets, such as 0.1.")
+]
 BlobsUrl = Annotated[
     str,
     typer.Option(

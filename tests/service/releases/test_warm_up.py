@@ -1,5 +1,6 @@
 """The shapes that are run before a release is served: all of them at the start, few when another is served already."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +36,9 @@ def shapes(release: Release, monkeypatch: pytest.MonkeyPatch) -> Shapes:
     decode = release.decoder.decode
 
     def noted(histories: Any, filters: Any, *, beam_width: int) -> Any:
-        assert all(set(wanted.excluded.tolist()) == set(rows.tolist()) for rows, wanted in zip(histories, filters, strict=True))
+        assert all(
+            set(wanted.excluded.tolist()) == set(rows.tolist()) for rows, wanted in zip(histories, filters, strict=True)
+        )
         seen.append((beam_width, len(histories), len(histories[0])))
         return decode(histories, filters, beam_width=beam_width)
 
@@ -45,7 +48,7 @@ def shapes(release: Release, monkeypatch: pytest.MonkeyPatch) -> Shapes:
 
 def test_every_shape_is_run_twice_at_the_start(release: Release, shapes: Shapes, inference: InferenceThread) -> None:
     warm_up(release, inference, 4)
-    assert sorted(set(shapes)) == [(width, batch, length) for width in (10, 20) for batch in (1, 4) for length in (1, 6)]
+    assert sorted(set(shapes)) == list(itertools.product((10, 20), (1, 4), (1, 6)))
     assert len(shapes) == 2 * len(set(shapes))
     assert all(inference.run_times.has_timed(width, batch) for width in (10, 20) for batch in (1, 4))
 
