@@ -67,7 +67,8 @@ docs: ## build the documentation into site/, every warning an error
 	$(INSTALL)
 	$(BIN)/python -m docs.making --check
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
-	$(BIN)/mkdocs build --strict --quiet
+	@# Not --quiet: that hides warnings from --strict.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is site/index.html."
 
 # Programs that look at the packages live apart from them.
