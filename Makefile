@@ -77,12 +77,13 @@ LOCKS := $(wildcard docker/requirements/*.txt)
 AUDIT_TOOLS = @[ -x $(AUDIT)/cyclonedx-py ] || { $(BIN)/python -m venv .venv/audit && \
     $(AUDIT)/python -m pip install -q --disable-pip-version-check 'pip-audit>=2.8,<3' 'cyclonedx-bom>=7,<8'; }
 
-audit: ## ask PyPI's advisories whether the pinned packages, also those of the images, have known faults; needs a network
+audit: ## ask PyPI's advisories whether pinned packages, also those of the images, have known faults
 	$(INSTALL)
 	$(AUDIT_TOOLS)
 	@for lock in constraints.txt $(LOCKS); do \
 	    echo "== $$lock"; \
-	    $(AUDIT)/pip-audit --no-deps --disable-pip --progress-spinner off -r $$lock || exit 1; \
+	    $(AUDIT)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $$lock || { \
+	        echo "make audit: a package has a known fault, or the advisories cannot be had: the lines above say which."; exit 1; }; \
 	done
 
 sbom: ## list the packages of .venv (with licences) and of the images in dist/sbom-*.cdx.json (CycloneDX)
