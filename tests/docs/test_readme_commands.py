@@ -127,6 +127,21 @@ COMMANDS: dict[str, Run | Elsewhere] = {
     ),
 }
 
+DEPLOYMENT: dict[str, Run | Elsewhere] = {
+    "make secrets": Elsewhere(
+        "tests/docker/test_make_secrets.py::test_the_passwords_of_the_urls_are_those_of_the_users", "it makes secrets"
+    ),
+    "docker-compose up -d --build": Elsewhere(
+        "tests/deploy/test_1_first_release.py::test_the_images_are_built", "it wants a container engine"
+    ),
+    "docker-compose run --rm train": Elsewhere(
+        "tests/deploy/test_1_first_release.py::test_the_first_release_comes_from_a_dataset",
+        "it wants a container engine",
+    ),
+}
+if (ROOT / "docker-compose.yml").exists():
+    COMMANDS |= DEPLOYMENT
+
 
 def commands_of(page: str) -> Iterator[str]:
     """The lines of every block that names no language, but for those that show a dataset."""
