@@ -109,4 +109,4 @@ def test_the_alerts_are_the_rules_of_prometheus() -> None:
 
 def test_the_formats_are_those_that_are_read() -> None:
     read = " and ".join(map(str, READ_VERSIONS))
-    assert f"this version writes {FORMAT_VERSION} and reads {read}" in " ".join(section("## Upgrades").split())
+    assert f"this version writes {FORMAT_VERSION} and reads {read}" in " ".join(section("## Upgrading").split())
