@@ -88,4 +88,8 @@ def test_a_page_without_its_place_is_refused(page: str) -> None:
 def test_a_part_replaces_only_what_stands_in_its_place() -> None:
     page = "before <!-- made: x -->\nold\n<!-- end: x --> after"
     assert with_part(page, "x", r"new \1") == "before <!-- made: x -->\n\nnew \\1\n\n<!-- end: x --> after"
+
+
+def test_what_stands_in_a_cell_stays_in_it() -> None:
     assert table(("a",), [("b|c",)]) == "| a |\n| --- |\n| b\\|c |"
+    assert table(("a",), [("<b> and `<c>`",)]).endswith("| &lt;b> and `<c>` |")
