@@ -6,10 +6,10 @@ INSTALL := @PYTHON="$(PYTHON)" sh ./install.sh
 given = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench soak clean
+.PHONY: help install demo test test-deploy check format bench soak secrets lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
 	@echo "  CHECK=1 (answer one request and stop); with CSV=orders.csv and, if there is one, ITEMS=items.csv it"
@@ -28,6 +28,10 @@ demo: ## train on a small shop and serve recommendations
 test: ## run the tests
 	$(INSTALL)
 	$(BIN)/python -m pytest $(call given,ARGS)
+
+test-deploy: ## run docker-compose.yml for real and see that it keeps what it promises; a quarter of an hour
+	$(INSTALL)
+	TEST_DEPLOY=1 $(BIN)/python -m pytest -x tests/deploy $(call given,ARGS)
 
 check: ## formatting, lint, types, import contracts, sizes
 	$(INSTALL)
@@ -56,6 +60,14 @@ bench: ## run every benchmark but the soak; each prints JSON
 soak: ## ten minutes of load, swaps, a killed Redis and callers who hang up; prints JSON
 	$(INSTALL)
 	$(BIN)/python -m benchmarks.soak $(call given,ARGS)
+
+secrets: ## make what docker-compose.yml needs: docker/secrets, each secret once, and .env
+	@sh docker/make_secrets.sh
+	@[ -e .env ] || { cp .env.example .env && echo "made .env"; }
+
+lock: ## make the locks of the images anew from pyproject.toml and constraints.txt
+	$(INSTALL)
+	@sh docker/requirements/lock.sh $(BIN)/python
 
 clean: ## remove caches and build leftovers; .venv, runs and data stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
