@@ -1,4 +1,4 @@
-"""`python -m offline retrain` every day, for where no cron is: one process that waits, starts it, and says how it ended.
+"""`python -m offline retrain` every day where no cron is: one process that waits, starts it, and says how it ended.
 
     python docker/retrain_schedule.py --at 03:00 -- --data /data --runs /runs
     python docker/retrain_schedule.py --healthy
@@ -33,7 +33,7 @@ MEANINGS = {
 WELL = frozenset({DONE, REFUSED, LOCKED})
 RETRIES = 3
 RETRY_SECONDS = 900.0
-STATE = Path("/tmp/retrain.json")  # noqa: S108  # the container's own
+STATE = Path("/tmp/retrain.json")  # the container's own
 EXIT_UNHEALTHY = 1
 
 
@@ -114,9 +114,10 @@ def is_healthy(state: Path) -> bool:
 
 def _clock(text: str) -> time:
     try:
-        return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  # a time of day
+        return datetime.strptime(text, "%H:%M").time()  # a time of day
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time of day: write hours and minutes in UTC, such as 03:00")
+        why = f"{text!r} is no time of day: write hours and minutes in UTC, such as 03:00"
+        raise argparse.ArgumentTypeError(why) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

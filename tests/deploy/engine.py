@@ -52,7 +52,9 @@ def container_engine() -> Iterator[Engine]:
         yield Engine(own, _compose(own), stands_in=False)
         return
     if not TOOL.exists():
-        raise NoEngineError(f"no container engine answers, and there is no {TOOL}: start one, or name it in DOCKER_HOST")
+        raise NoEngineError(
+            f"no container engine answers, and there is no {TOOL}: start one, or name it in DOCKER_HOST"
+        )
     home = Path(own.get("CONTAINER_ENGINE_HOME") or Path(own.get("XDG_CACHE_HOME") or "~/.cache", "container-engine"))
     lent = own | {"DOCKER_HOST": f"unix://{home.expanduser() / 'docker.sock'}"}
     was_up = _answers(lent)

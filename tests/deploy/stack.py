@@ -97,7 +97,12 @@ class Stack:
     def containers(self, service: str = "service") -> list[str]:
         """Ids of the running containers of a service."""
         running = ("--filter", f"label=com.docker.compose.project={self.project}", "--filter", "status=running")
-        named = ("--filter", f"label=com.docker.compose.service={service}", "--filter", "label=com.docker.compose.oneoff=False")
+        named = (
+            "--filter",
+            f"label=com.docker.compose.service={service}",
+            "--filter",
+            "label=com.docker.compose.oneoff=False",
+        )
         return self.engine.docker("ps", "-q", *running, *named).split()
 
     def inside(self, container: str, program: str, timeout: float = 60) -> str:

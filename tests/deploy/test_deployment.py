@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.deploy.callers import Load
 from tests.deploy.engine import ROOT, container_engine
 from tests.deploy.stack import BUILD_SECONDS, JOB_SECONDS, Stack, dataset_folder, say
@@ -84,7 +85,7 @@ def test_without_a_release_it_lives_and_says_that_it_is_not_ready(stack: Stack) 
     stack.compose("up", "-d", "--no-build")
     stack.wait("two replicas run", lambda: len(stack.containers()) == 2)
     stack.wait("the proxy answers", lambda: _status(stack, "/health/ready") == 503)
-    state = '{{.State.Health.Status}}'
+    state = "{{.State.Health.Status}}"
     stack.wait(
         "they are healthy",
         lambda: {stack.engine.docker("inspect", "-f", state, each) for each in stack.containers()} == {"healthy"},
@@ -116,8 +117,10 @@ def test_users_get_recommendations_through_the_proxy(stack: Stack, users: list[s
         assert (answer["source"], answer["returned"], answer["degraded"]) == ("model", 10, False)
         assert len({item["item_id"] for item in answer["items"]}) == 10
     for container in stack.containers():
-        asked = f'mmgrec_requests_total{{route="/recommend",status="200"}}'
-        page = stack.inside(container, "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/metrics').read().decode())")
+        asked = 'mmgrec_requests_total{route="/recommend",status="200"}'
+        page = stack.inside(
+            container, "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+        )
         assert any(line.startswith(asked) for line in page.splitlines()), "one replica was never asked"
 
 
@@ -271,11 +274,15 @@ def test_prometheus_sees_every_replica_and_all_that_is_charted(stack: Stack) -> 
     stack.wait("two replicas and the proxy are up", healthy, 90)
     rules = json.loads(stack.page("http://prometheus:9090/api/v1/rules"))["data"]["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
-    checked = stack.engine.docker("exec", stack.containers("prometheus")[0], "promtool", "check", "rules", "/etc/mmgrec/rules.yml")
+    checked = stack.engine.docker(
+        "exec", stack.containers("prometheus")[0], "promtool", "check", "rules", "/etc/mmgrec/rules.yml"
+    )
     assert "rules found" in checked
     shown = stack.page("http://127.0.0.1:8000/metrics") + stack.page("http://proxy:8405/metrics")
     present = set(re.findall(r"^# TYPE (\S+)", shown, re.MULTILINE)) | {"up"}
-    charts = (ROOT / "docker/grafana/dashboards/mmgrec.json").read_text() + (ROOT / "docker/prometheus/rules.yml").read_text()
+    charts = (ROOT / "docker/grafana/dashboards/mmgrec.json").read_text() + (
+        ROOT / "docker/prometheus/rules.yml"
+    ).read_text()
     named = set(re.findall(r"\b(?:mmgrec|haproxy|process)_\w+", charts)) - {"mmgrec_"}
     suffixes = re.compile("_(bucket|sum|count)$")
     assert {name for name in named if suffixes.sub("", name) not in present and name not in present} == set()

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import typer
-from click import Command, Group, Parameter
 
 from offline.cli import cli
 from offline.redis_connection import URL_FILE
@@ -24,13 +23,10 @@ def service_settings() -> dict[str, Any]:
 def job_variables() -> set[str]:
     """Every variable that a flag of a job may come from, and those that are read without a flag."""
 
-    def of(command: Command) -> set[str]:
-        found: set[str] = set()
-        for parameter in command.params:
-            assert isinstance(parameter, Parameter)
-            found |= {parameter.envvar} if isinstance(parameter.envvar, str) else set(parameter.envvar or ())
-        children = command.commands.values() if isinstance(command, Group) else ()
-        return found.union(*map(of, children))
+    def of(command: Any) -> set[str]:
+        names = [parameter.envvar for parameter in command.params]
+        found = {name for each in names for name in ([each] if isinstance(each, str) else each or [])}
+        return found.union(*(of(child) for child in getattr(command, "commands", {}).values()))
 
     return of(typer.main.get_command(cli)) | {URL_FILE, SIGNING_KEY, VERIFICATION_KEYS}
 

@@ -40,7 +40,9 @@ def check(port: int) -> int:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (500, 1)])
-def test_it_is_well_when_it_answers(status: int, code: int, server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_well_when_it_answers(
+    status: int, code: int, server: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Answers, "status", status)
     assert check(server.server_port) == code
 

@@ -86,7 +86,11 @@ def test_everybody_is_confined(base: Objects) -> None:
         assert spec["enableServiceLinks"] is False, f"{name}: MMGREC_PORT would be set to tcp://..."
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         for container in spec["containers"]:
-            wanted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+            wanted = {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
             assert container["securityContext"] == wanted, name
             assert {"requests", "limits"} <= set(container["resources"]), name
 
@@ -105,7 +109,9 @@ def test_names_of_secrets_and_settings_lead_to_what_is_there(base: Objects) -> N
 
 
 def test_the_service_gets_the_secrets_that_it_gets_from_the_compose_file(base: Objects) -> None:
-    (secret,) = [found for (kind, name), found in base.items() if kind == "Secret" and name.startswith("mmgrec-service")]
+    (secret,) = [
+        found for (kind, name), found in base.items() if kind == "Secret" and name.startswith("mmgrec-service")
+    ]
     assert set(secret["data"]) == set(compose()["services"]["service"]["secrets"])
 
 
@@ -123,7 +129,9 @@ def test_probes_ask_what_they_should(base: Objects) -> None:
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live", "no Redis, no release: no restart"
     assert container["startupProbe"]["httpGet"]["path"] == "/health/live"
     assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
-    leaving = Settings.model_fields["drain_grace_seconds"].default + Settings.model_fields["drain_limit_seconds"].default
+    leaving = (
+        Settings.model_fields["drain_grace_seconds"].default + Settings.model_fields["drain_limit_seconds"].default
+    )
     assert pods(base)["mmgrec-service"]["terminationGracePeriodSeconds"] > leaving
 
 

@@ -44,9 +44,7 @@ def test_the_passwords_of_the_urls_are_those_of_the_users(folder: Path) -> None:
 def test_nobody_is_the_default_user_and_the_health_check_can_only_ping(folder: Path) -> None:
     lines = (folder / "redis_acl").read_text().splitlines()
     assert lines[0] == "user default off"
-    assert lines[1].split() == [
-        *("user", "health", "on", "nopass", "resetkeys", "resetchannels", "-@all", "+ping")
-    ]
+    assert lines[1].split() == [*("user", "health", "on", "nopass", "resetkeys", "resetchannels", "-@all", "+ping")]
 
 
 def test_the_key_opens_the_service(folder: Path) -> None:

@@ -40,7 +40,12 @@ def test_the_tests_of_the_rules_name_every_alert() -> None:
 
 def test_the_rules_fire_when_they_should_and_not_otherwise(promtool: str) -> None:
     done = subprocess.run(
-        [promtool, "test", "rules", "rules_test.yml"], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False
+        [promtool, "test", "rules", "rules_test.yml"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
