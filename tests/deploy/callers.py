@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, Self
 Call = tuple[str, str, dict[str, Any] | None]
 """Method, path, body."""
 
-MOST_SECONDS = 180.0
+MOST_SECONDS = 900.0
 """A load ends by itself after that."""
-PAUSE_SECONDS = 0.02
 
 
 class Answer(NamedTuple):
@@ -60,15 +59,23 @@ class Load:
         new_caller: opens a connection.
         calls: what they ask, in turn.
         callers: how many at once.
+        pause_seconds: between an answer and the next request of a caller.
 
     Attributes:
         outcomes: status, or name of the exception, to how often; whole once the block has ended.
-        answers: of the last answer of each path.
+        releases: how many answers came from each.
     """
 
-    def __init__(self, new_caller: Callable[[], Caller], calls: Sequence[Call], callers: int = 6) -> None:
+    def __init__(
+        self,
+        new_caller: Callable[[], Caller],
+        calls: Sequence[Call],
+        callers: int = 6,
+        pause_seconds: float = 0.02,
+    ) -> None:
         self._new_caller = new_caller
         self._calls = itertools.cycle(calls)
+        self._pause_seconds = pause_seconds
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(callers)]
@@ -97,7 +104,7 @@ class Load:
                 self.outcomes[outcome] += 1
                 if answer is not None and isinstance(answer.body, dict) and "release" in answer.body:
                     self.releases[answer.body["release"]] += 1
-            self._ended.wait(PAUSE_SECONDS)
+            self._ended.wait(self._pause_seconds)
         caller.close()
 
     def __enter__(self) -> Self:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,11 @@ def dataset_folder() -> Path | None:
     return found if (found / "interactions.parquet").exists() else None
 
 
-def profiled(name: str, *arguments: str) -> Sequence[str]:
-    """Arguments of docker-compose with a profile on."""
-    return ("--profile", name, *arguments)
+def recommend(user: str) -> dict[str, Any]:
+    """Body of a request."""
+    return {"user_id": user, "n": 10}
+
+
+def answered_items(answer: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """Ids and scores of an answer, in its order."""
+    return [(item["item_id"], item["score"]) for item in answer["items"]]
