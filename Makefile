@@ -31,7 +31,7 @@ test: ## run the tests
 
 test-deploy: ## run docker-compose.yml for real and see that it keeps what it promises; a quarter of an hour
 	$(INSTALL)
-	TEST_DEPLOY=1 $(BIN)/python -m pytest -x tests/deploy $(call given,ARGS)
+	TEST_DEPLOY=1 $(BIN)/python -m pytest -x -s tests/deploy $(call given,ARGS)
 
 check: ## formatting, lint, types, import contracts, sizes
 	$(INSTALL)

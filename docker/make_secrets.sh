@@ -35,14 +35,16 @@ write() {
 mkdir -p "$folder"
 chmod 700 "$folder"
 
-# The three belong together: two users and the passwords in their URLs. The health check may do nothing but PING.
+# The three belong together: two users and the passwords in their URLs. The health check may do nothing but PING. The
+# default user lets nobody in, but it keeps its permissions: Redis 7.0 replays the transactions of its append-only file
+# as that user, and leaves out what it may not do. With "user default off" alone a restart would lose them.
 if [ ! -f "$folder/redis_acl" ]; then
     service=$(random)
     offline=$(random)
     write redis_url_service "redis://service:$service@$address"
     write redis_url_offline "redis://offline:$offline@$address"
     n=$namespace
-    write redis_acl "user default off
+    write redis_acl "user default off resetpass ~* &* +@all
 user health on nopass resetkeys resetchannels -@all +ping
 user service on #$(sha256 "$service") resetkeys resetchannels &$n:* %R~$n:release:* %R~$n:blob:* %R~$n:overlay ~$n:history:* ~$n:seen:* ~$n:event:* ~$n:events:* ~$n:active ~$n:lock:* +@all -@dangerous -@admin +info
 user offline on #$(sha256 "$offline") resetkeys resetchannels &$n:* ~$n:* +@all -@dangerous -@admin +info"

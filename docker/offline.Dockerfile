@@ -32,6 +32,8 @@ RUN groupadd --gid 10001 mmgrec \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin mmgrec \
     && install -d -o 10001 -g 10001 /data /runs
 COPY --from=builder /opt/mmgrec /opt/mmgrec
+# onnxruntime sends what it does to its makers unless it is told not to.
+ENV ORT_DISABLE_TELEMETRY=1
 ENV PATH=/opt/mmgrec/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /runs
 USER 10001:10001

@@ -28,6 +28,8 @@ FROM ${BASE_IMAGE}
 RUN groupadd --gid 10001 mmgrec \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin mmgrec
 COPY --from=builder /opt/mmgrec /opt/mmgrec
+# onnxruntime sends what it does to its makers unless it is told not to.
+ENV ORT_DISABLE_TELEMETRY=1
 ENV PATH=/opt/mmgrec/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MMGREC_HOST=0.0.0.0 MMGREC_PORT=8000
 WORKDIR /opt/mmgrec
 USER 10001:10001

@@ -47,8 +47,10 @@ class Caller:
             self._connection.close()
             raise
 
-    def close(self) -> None:
-        """Close the connection."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
 
@@ -88,24 +90,28 @@ class Load:
         return {outcome: count for outcome, count in self.outcomes.items() if outcome != "200"}
 
     def _ask(self) -> None:
-        caller = self._new_caller()
         until = time.monotonic() + MOST_SECONDS
-        while not self._ended.is_set() and time.monotonic() < until:
-            with self._lock:
-                call = next(self._calls)
-            try:
-                answer = caller.ask(*call)
-                outcome = str(answer.status)
-                if answer.status != 200:
-                    outcome += f" {call[0]} {call[1]} {answer.body}"
-            except (OSError, http.client.HTTPException) as error:
-                outcome, answer = f"{type(error).__name__} {call[0]} {call[1]}", None
-            with self._lock:
-                self.outcomes[outcome] += 1
-                if answer is not None and isinstance(answer.body, dict) and "release" in answer.body:
-                    self.releases[answer.body["release"]] += 1
-            self._ended.wait(self._pause_seconds)
-        caller.close()
+        with self._new_caller() as caller:
+            while not self._ended.is_set() and time.monotonic() < until:
+                self._ask_once(caller)
+                self._ended.wait(self._pause_seconds)
+
+    def _ask_once(self, caller: Caller) -> None:
+        with self._lock:
+            call = next(self._calls)
+        release = None
+        try:
+            answer = caller.ask(*call)
+            outcome = str(answer.status)
+            if answer.status != 200:
+                outcome += f" {call[0]} {call[1]} {answer.body}"
+            elif isinstance(answer.body, dict):
+                release = answer.body.get("release")
+        except (OSError, http.client.HTTPException) as error:
+            outcome = f"{type(error).__name__} {call[0]} {call[1]}"
+        with self._lock:
+            self.outcomes[outcome] += 1
+            self.releases.update([release] if release else [])
 
     def __enter__(self) -> Self:
         for thread in self._threads:

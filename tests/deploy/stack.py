@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.callers import Caller
+from tests.deploy.callers import Answer, Caller
 from tests.deploy.engine import ROOT, Engine
 
 BUILD_SECONDS, JOB_SECONDS, UP_SECONDS = 900, 600, 180
@@ -55,11 +55,17 @@ class Stack:
 
     def compose(self, *arguments: str, timeout: float = UP_SECONDS, check: bool = True) -> str:
         """Run docker-compose; its standard output. What it said goes into the folder as well."""
-        command = (*self.engine.compose, "-p", self.project, *arguments)
+        return self._run((*self.engine.compose, "-p", self.project, *arguments), timeout, check)
+
+    def script(self, path: str, *arguments: str) -> str:
+        """Run one of our shell scripts with the same settings."""
+        return self._run(("sh", str(ROOT / path), *arguments), JOB_SECONDS, check=True)
+
+    def _run(self, command: Sequence[str], timeout: float, check: bool) -> str:
         started = time.monotonic()
         done = subprocess.run(
             command,
-            env={**self.engine.environment, **self._settings},
+            env={**self.engine.environment, **self._settings, "COMPOSE": " ".join(self.engine.compose)},
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -68,7 +74,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
         )
         took = time.monotonic() - started
-        self.note(f"$ {' '.join(arguments)}   [{done.returncode}, {took:.1f} s]\n{done.stdout}{done.stderr}")
+        self.note(f"$ {' '.join(command)}   [{done.returncode}, {took:.1f} s]\n{done.stdout}{done.stderr}")
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-3000:]}")
         return done.stdout
@@ -84,13 +90,18 @@ class Stack:
         found: dict[str, Any] = json.loads(printed[printed.index("{") :])
         return found
 
-    def caller(self) -> Caller:
+    def caller(self, key: str | None = None) -> Caller:
         """Somebody who asks through the proxy."""
-        return Caller(int(self._settings["HTTP_PORT"]), self.key)
+        return Caller(int(self._settings["HTTP_PORT"]), self.key if key is None else key)
+
+    def answer(self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None) -> Answer:
+        """One request through the proxy, on a connection of its own; with another key than the usual one."""
+        with self.caller(key) as caller:
+            return caller.ask(method, path, body)
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request through the proxy that must be answered with 200; the body of the answer."""
-        answer = self.caller().ask(method, path, body)
+        """One that must be answered with 200; the body of the answer."""
+        answer = self.answer(method, path, body)
         assert answer.status == 200, (method, path, answer)
         return answer.body
 
@@ -141,12 +152,15 @@ class Stack:
         """Wait until the proxy has so many replicas to send requests to."""
         self.wait(f"{count} replicas are taken by the proxy", lambda: self.active_servers() == count, 90)
 
-    def fill_volume(self, volume: str, folder: Path) -> None:
-        """Put the files of a folder into a volume, as the user of the jobs."""
-        packed = subprocess.Popen(("tar", "-C", str(folder), "-c", "."), stdout=subprocess.PIPE)
-        into = ("-i", "-v", f"{self.project}_{volume}:/to", "--entrypoint", "tar", self._settings["OFFLINE_IMAGE"])
-        unpack = ("docker", "run", "--rm", *into, "-x", "-C", "/to", "--no-same-owner", "--no-same-permissions")
+    def bring_dataset(self, folder: Path) -> None:
+        """Put a dataset into the volume of datasets, as the user of the jobs; its files need not be writable."""
+        names = sorted(path.name for path in folder.iterdir())
+        packed = subprocess.Popen(("tar", "-C", str(folder), "--mode=u+w", "-c", *names), stdout=subprocess.PIPE)
+        into = ("-i", "-v", f"{self.project}_dataset:/data", "--entrypoint", "tar", self._settings["OFFLINE_IMAGE"])
+        unpack = ("docker", "run", "--rm", *into, "-x", "-C", "/data", "--no-same-owner")
         subprocess.run(unpack, env=self.engine.environment, stdin=packed.stdout, check=True, timeout=120)
+        assert packed.stdout is not None
+        packed.stdout.close()
         assert packed.wait() == 0
 
     def down(self) -> None:

@@ -36,7 +36,7 @@ def test_without_a_release_it_lives_and_says_that_it_is_not_ready(stack: Stack) 
         lambda: {stack.engine.docker("inspect", "-f", state, each) for each in stack.containers()} == {"healthy"},
     )
     assert [found["ready"] for found in stack.readiness()] == [False, False]
-    answer = stack.caller().ask("POST", "/recommend", {"history": []})
+    answer = stack.answer("POST", "/recommend", {"history": []})
     assert answer.status == 503
     assert answer.body["error"]["retryable"] is True
 
@@ -48,7 +48,7 @@ def test_the_first_release_comes_from_a_dataset(stack: Stack) -> None:
         mounted = ("-v", f"{stack.project}_dataset:/data", "--entrypoint", "python", "mmgrec-offline:test-deploy")
         stack.engine.docker("run", "--rm", *mounted, "-c", MAKE_A_SHOP)
     else:
-        stack.fill_volume("dataset", folder)
+        stack.bring_dataset(folder)
     started = time.monotonic()
     stack.compose("run", "--rm", "-T", "train", timeout=JOB_SECONDS)
     say(f"check, train, publish, load-histories: {time.monotonic() - started:.0f} s")
@@ -70,11 +70,9 @@ def test_users_get_recommendations_through_the_proxy(stack: Stack, users: list[s
 
 
 def test_strangers_and_scrapers_get_nothing(stack: Stack) -> None:
-    caller = stack.caller()
-    assert caller.ask("GET", "/metrics").status == 404
-    assert caller.ask("GET", "/admin/releases").status == 404
-    caller._headers.pop("Authorization")
-    assert caller.ask("POST", "/recommend", {"history": []}).status == 401
+    assert stack.answer("GET", "/metrics").status == 404
+    assert stack.answer("GET", "/admin/releases").status == 404
+    assert stack.answer("POST", "/recommend", {"history": []}, key="mmgrec_of_somebody_else").status == 401
 
 
 def test_redis_lets_the_service_change_no_release(stack: Stack) -> None:
@@ -107,6 +105,6 @@ def test_an_event_counts_in_the_next_answer_of_every_replica(stack: Stack, users
 
 def _status(stack: Stack, path: str) -> int | None:
     try:
-        return stack.caller().ask("GET", path).status
+        return stack.answer("GET", path).status
     except OSError:
         return None

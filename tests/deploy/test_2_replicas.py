@@ -50,6 +50,23 @@ def test_replicas_come_and_go_without_a_failed_request(stack: Stack, users: list
     assert load.outcomes["200"] > 100
 
 
+def test_replicas_are_exchanged_for_new_settings_without_a_failed_request(stack: Stack, users: list[str]) -> None:
+    assert stack.ask("GET", "/info")["limits"]["max_n"] == 100
+    with (stack.folder / "settings.env").open("a", encoding="utf-8") as settings:
+        settings.write("MMGREC_MAX_N=50\n")
+    before = set(stack.containers())
+    calls = [("POST", "/recommend", recommend(user)) for user in users]
+    with Load(stack.caller, calls) as load:
+        stack.script("docker/exchange_replicas.sh", "-p", stack.project)
+        stack.wait_for_replicas(2)
+    say(f"replicas exchanged: {dict(load.outcomes)}")
+    assert load.failures == {}
+    after = set(stack.containers())
+    assert len(after) == 2
+    assert not before & after
+    assert {stack.ask("GET", "/info")["limits"]["max_n"] for _ in range(6)} == {50}
+
+
 def test_a_restart_of_redis_loses_nothing(stack: Stack, users: list[str]) -> None:
     def everything() -> list[Any]:
         histories = [stack.ask("GET", f"/users/{user}/history") for user in users]
