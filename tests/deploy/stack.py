@@ -172,6 +172,9 @@ class Stack:
         left = self.engine.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.project}").split()
         if left:
             self.engine.docker("rm", "-f", *left, check=False)
+        for title in ("mmgrec-service", "mmgrec-offline"):  # of earlier builds; what makes the next one quick stays
+            named = ("--filter", f"label=org.opencontainers.image.title={title}")
+            self.engine.docker("image", "prune", "-f", *named, check=False)
 
 
 def _free_port() -> int:

@@ -87,6 +87,11 @@ for command in (("SET", "mmgrec:release:x", "1"), ("DEL", "mmgrec:blob:x:0"), ("
         print(command, "was allowed")
     except redis.exceptions.NoPermissionError:
         pass
+for stranger in ({}, {"password": "x"}, {"username": "health", "password": "x"}):
+    try:
+        print(stranger, redis.Redis(host="redis", **stranger).get("mmgrec:active"))
+    except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError):
+        pass
 print("asked")
 """
     assert stack.inside(stack.containers()[0], program) == "asked"

@@ -30,10 +30,13 @@ def test_prometheus_sees_every_replica_and_all_that_is_charted(stack: Stack) -> 
     stack.wait("two replicas and the proxy are up", healthy, 90)
     rules = json.loads(stack.page("http://prometheus:9090/api/v1/rules"))["data"]["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
-    checked = stack.engine.docker(
-        "exec", stack.containers("prometheus")[0], "promtool", "check", "rules", "/etc/mmgrec/rules.yml"
+    prometheus = stack.containers("prometheus")[0]
+    assert "rules found" in stack.engine.docker(
+        "exec", prometheus, "promtool", "check", "rules", "/etc/mmgrec/rules.yml"
     )
-    assert "rules found" in checked
+    assert "SUCCESS" in stack.engine.docker(
+        "exec", prometheus, "promtool", "test", "rules", "/etc/mmgrec/rules_test.yml"
+    )
     shown = stack.page("http://127.0.0.1:8000/metrics") + stack.page("http://proxy:8405/metrics")
     present = set(re.findall(r"^# TYPE (\S+)", shown, re.MULTILINE)) | {"up"}
     charts = (ROOT / "docker/grafana/dashboards/mmgrec.json").read_text() + (
