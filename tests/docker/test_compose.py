@@ -68,6 +68,11 @@ def test_the_jobs_are_started_on_purpose_alone() -> None:
     assert profiles["prometheus"] == profiles["grafana"] == ["monitoring"]
 
 
+def test_training_leaves_the_cores_to_the_callers() -> None:
+    assert {SERVICES[name]["cpu_shares"] for name in ("offline", "train", "retrain")} == {128}
+    assert "cpu_shares" not in SERVICES["service"], "that is 1024"
+
+
 def test_every_secret_is_made_and_every_one_that_is_mounted_is_declared(tmp_path: Path) -> None:
     subprocess.run(["sh", str(ROOT / "docker/make_secrets.sh"), str(tmp_path)], check=True, capture_output=True)
     declared = compose()["secrets"]
