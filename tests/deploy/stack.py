@@ -136,16 +136,25 @@ class Stack:
         program = (
             "import urllib.request as r, urllib.error as e\n"
             "try: print(r.urlopen('http://127.0.0.1:8000/health/ready').read().decode())\n"
-            "except e.HTTPError as error: print(error.read().decode())"
+            "except e.HTTPError as error: print(error.read().decode())\n"
+            'except OSError: print(\'{"ready": false, "release": null}\')'
         )
         return [json.loads(self.inside(container, program)) for container in self.containers()]
 
     def wait(self, what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
-        """Wait until something is so, looking twice a second; fails when it does not become so."""
-        until = time.monotonic() + seconds
-        while not condition():
+        """Wait until something is so, looking twice a second; fails when it does not become so.
+
+        What cannot be asked yet, because a container is not there or does not listen, is not so.
+        """
+        until, why = time.monotonic() + seconds, ""
+        while True:
+            try:
+                if condition():
+                    return
+            except (RuntimeError, LookupError, StopIteration, OSError) as error:
+                why = f": {error}"
             if time.monotonic() > until:
-                raise AssertionError(f"not within {seconds} s: {what}")
+                raise AssertionError(f"not within {seconds} s: {what}{why}")
             time.sleep(0.5)
 
     def wait_for_replicas(self, count: int) -> None:

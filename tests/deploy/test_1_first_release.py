@@ -29,7 +29,7 @@ def test_the_image_of_the_service_has_only_what_it_serves_with(stack: Stack) -> 
 def test_without_a_release_it_lives_and_says_that_it_is_not_ready(stack: Stack) -> None:
     stack.compose("up", "-d", "--no-build")
     stack.wait("two replicas run", lambda: len(stack.containers()) == 2)
-    stack.wait("the proxy answers", lambda: _status(stack, "/health/ready") == 503)
+    stack.wait("the proxy answers", lambda: stack.answer("GET", "/health/ready").status == 503)
     state = "{{.State.Health.Status}}"
     stack.wait(
         "they are healthy",
@@ -106,10 +106,3 @@ def test_an_event_counts_in_the_next_answer_of_every_replica(stack: Stack, users
     answers = [stack.ask("POST", "/recommend", recommend(user)) for _ in range(6)]
     assert all(item not in {found["item_id"] for found in answer["items"]} for answer in answers)
     assert stack.ask("GET", f"/users/{user}/history")["history"][-1] == item
-
-
-def _status(stack: Stack, path: str) -> int | None:
-    try:
-        return stack.answer("GET", path).status
-    except OSError:
-        return None

@@ -12,20 +12,11 @@ def test_prometheus_sees_every_replica_and_all_that_is_charted(stack: Stack) -> 
         owned = ("-v", f"{stack.project}_prometheus:/p", "--user", "0", "--entrypoint", "chown")
         stack.engine.docker("run", "--rm", *owned, "prom/prometheus:v2.42.0", "65534", "/p")
     stack.compose("--profile", "monitoring", "up", "-d", "--no-build", "prometheus")
-    program = (
-        "import json, urllib.request as r; "
-        "print(r.urlopen('http://prometheus:9090/api/v1/targets?state=active').read().decode())"
-    )
 
     def healthy() -> bool:
-        try:
-            targets = json.loads(stack.inside(stack.containers()[0], program))["data"]["activeTargets"]
-        except RuntimeError:
-            return False
-        return sorted((each["labels"]["job"], each["health"]) for each in targets) == [
-            *[("mmgrec", "up")] * 2,
-            ("proxy", "up"),
-        ]
+        targets = json.loads(stack.page("http://prometheus:9090/api/v1/targets?state=active"))["data"]["activeTargets"]
+        found = sorted((each["labels"]["job"], each["health"]) for each in targets)
+        return found == [*[("mmgrec", "up")] * 2, ("proxy", "up")]
 
     stack.wait("two replicas and the proxy are up", healthy, 90)
     rules = json.loads(stack.page("http://prometheus:9090/api/v1/rules"))["data"]["groups"]
