@@ -6,10 +6,10 @@ INSTALL := @PYTHON="$(PYTHON)" sh ./install.sh
 given = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage check format bench soak docs audit sbom clean
+.PHONY: help install demo test test-deploy coverage check format bench soak docs audit sbom secrets lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
 	@echo "  CHECK=1 (answer one request and stop); with CSV=orders.csv and, if there is one, ITEMS=items.csv it"
@@ -32,6 +32,10 @@ test: ## run the tests
 coverage: ## run the tests, and count the lines of service and offline that they reach: 90 % at least
 	$(INSTALL)
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(call given,ARGS)
+
+test-deploy: ## run docker-compose.yml for real and see that it keeps what it promises; a quarter of an hour
+	$(INSTALL)
+	TEST_DEPLOY=1 $(BIN)/python -m pytest -x -s tests/deploy $(call given,ARGS)
 
 check: ## formatting, lint, spelling, types, import contracts, sizes, what is made from the code
 	$(INSTALL)
@@ -96,6 +100,14 @@ sbom: ## list the packages of .venv (with licences) and of the images in dist/sb
 	        -o dist/sbom-$$(basename $$lock .txt).cdx.json $$lock || exit 1; \
 	done
 	@ls dist/sbom-*.cdx.json
+
+secrets: ## make what docker-compose.yml needs: docker/secrets, each secret once, and .env
+	@sh docker/make_secrets.sh
+	@[ -e .env ] || { cp .env.example .env && echo "made .env"; }
+
+lock: ## make the locks of the images anew from pyproject.toml and constraints.txt
+	$(INSTALL)
+	@sh docker/requirements/lock.sh $(BIN)/python
 
 clean: ## remove caches and build leftovers; .venv, runs and data stay
 	rm -rf build dist site .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -22,7 +22,12 @@ from service.secret_files import FILE_SUFFIX, SecretFileError, SecretFiles, file
 from service.users.history_cache import DEFAULT_CACHE_BYTES
 
 PREFIX = "MMGREC_"
-JOB_VARIABLES = frozenset({"MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE", "MMGREC_TRAINING_DEVICE"})
+JOB_VARIABLES = frozenset(
+    {
+        *("MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE"),
+        *("MMGREC_SHARED_WITH", "MMGREC_TO_REDIS_URL", "MMGREC_TRAINING_DEVICE"),
+    }
+)
 """Variables of the jobs and the tests: they may stand in the same environment, the service does not read them."""
 
 _MAX_DEFAULT_THREADS = 8  # a decoder of this size gains nothing from more
