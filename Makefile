@@ -6,7 +6,7 @@ INSTALL := @PYTHON="$(PYTHON)" sh ./install.sh
 given = $(if $(filter command,$(firstword $(origin $(1)))),$($(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-deploy check format bench soak secrets lock clean
+.PHONY: help install demo test test-deploy coverage check format bench soak docs audit sbom secrets lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,16 +29,22 @@ test: ## run the tests
 	$(INSTALL)
 	$(BIN)/python -m pytest $(call given,ARGS)
 
+coverage: ## run the tests, and count the lines of service and offline that they reach: 90 % at least
+	$(INSTALL)
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(call given,ARGS)
+
 test-deploy: ## run docker-compose.yml for real and see that it keeps what it promises; a quarter of an hour
 	$(INSTALL)
 	TEST_DEPLOY=1 $(BIN)/python -m pytest -x -s tests/deploy $(call given,ARGS)
 
-check: ## formatting, lint, types, import contracts, sizes
+check: ## formatting, lint, spelling, types, import contracts, sizes, what is made from the code
 	$(INSTALL)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.making --check
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 format: ## let ruff format and repair what it can
@@ -61,6 +67,40 @@ soak: ## ten minutes of load, swaps, a killed Redis and callers who hang up; pri
 	$(INSTALL)
 	$(BIN)/python -m benchmarks.soak $(call given,ARGS)
 
+docs: ## build the documentation into site/, every warning an error
+	$(INSTALL)
+	$(BIN)/python -m docs.making --check
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	@# Not --quiet: that hides warnings from --strict.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The documentation is site/index.html."
+
+# Programs that look at the packages live apart from them.
+AUDIT := .venv/audit/bin
+LOCKS := $(wildcard docker/requirements/*.txt)
+AUDIT_TOOLS = @[ -x $(AUDIT)/cyclonedx-py ] || { $(BIN)/python -m venv .venv/audit && \
+    $(AUDIT)/python -m pip install -q --disable-pip-version-check 'pip-audit>=2.8,<3' 'cyclonedx-bom>=7,<8'; }
+
+audit: ## ask PyPI's advisories whether pinned packages, also those of the images, have known faults
+	$(INSTALL)
+	$(AUDIT_TOOLS)
+	@for lock in constraints.txt $(LOCKS); do \
+	    echo "== $$lock"; \
+	    $(AUDIT)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $$lock || { \
+	        echo "make audit: a package has a known fault, or the advisories cannot be had: the lines above say which."; exit 1; }; \
+	done
+
+sbom: ## list the packages of .venv (with licences) and of the images in dist/sbom-*.cdx.json (CycloneDX)
+	$(INSTALL)
+	$(AUDIT_TOOLS)
+	@mkdir -p dist
+	$(AUDIT)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom-environment.cdx.json $(BIN)/python
+	@for lock in $(LOCKS); do \
+	    $(AUDIT)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	        -o dist/sbom-$$(basename $$lock .txt).cdx.json $$lock || exit 1; \
+	done
+	@ls dist/sbom-*.cdx.json
+
 secrets: ## make what docker-compose.yml needs: docker/secrets, each secret once, and .env
 	@sh docker/make_secrets.sh
 	@[ -e .env ] || { cp .env.example .env && echo "made .env"; }
@@ -70,5 +110,5 @@ lock: ## make the locks of the images anew from pyproject.toml and constraints.t
 	@sh docker/requirements/lock.sh $(BIN)/python
 
 clean: ## remove caches and build leftovers; .venv, runs and data stay
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist site .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -82,8 +82,8 @@ def _measure(arguments: argparse.Namespace, folders: list[Path]) -> None:
     from benchmarks.scoring.quality_report import Plan, quality
     from benchmarks.scoring.quality_table import as_markdown
     from offline.baselines.registry import REGISTRY
-    from offline.checkpoint import write_json
     from offline.output_files import require_writable
+    from offline.whole_files import write_json
 
     peers = () if arguments.no_peers else arguments.only_peers or tuple(REGISTRY)
     work = work_folder(arguments.run_folder)

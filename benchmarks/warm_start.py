@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from offline.checkpoint import write_json
     from offline.output_files import require_writable
+    from offline.whole_files import write_json
 
     if arguments.json:
         require_writable(arguments.json, "--json", "a JSON file")

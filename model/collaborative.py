@@ -86,7 +86,8 @@ def prefix_states(contexts: Tensor, items: Tensor, log_recency: Tensor, dropout:
         dropout: probability that an item is left out of a prefix.
     """
     length = items.shape[1]
-    age = torch.arange(length).unsqueeze(1) - torch.arange(length)
+    places = torch.arange(length, device=items.device)
+    age = places.unsqueeze(1) - places
     weights = log_recency.exp()[age.clamp(min=0)] * (age >= 0)
     weights = F.dropout(weights.expand(len(items), -1, -1), dropout)
     return F.normalize(weights @ F.embedding(items, contexts), dim=-1)

@@ -191,4 +191,4 @@ class GraphEncoder(nn.Module):
             return torch.zeros_like(embedding)  # no step has trained it
         if not self.training or self.embedding_dropout == 0:
             return embedding
-        return embedding * (torch.rand(len(embedding), 1) >= self.embedding_dropout)
+        return embedding * (torch.rand(len(embedding), 1, device=embedding.device) >= self.embedding_dropout)

@@ -63,16 +63,18 @@ class ModalityFusion(nn.Module):
         dim: D.
     """
 
+    nothing: Tensor
+
     def __init__(self, feature_dims: Mapping[str, int], dim: int) -> None:
         super().__init__()
         self.modalities = tuple(sorted(feature_dims))
-        self.dim = dim
         self.projections = nn.ModuleDict({_key(name): nn.Linear(feature_dims[name], dim) for name in self.modalities})
+        self.register_buffer("nothing", torch.zeros(dim), persistent=False)  # of no modality; knows the device
         self.missing = nn.ParameterDict({_key(name): nn.Parameter(torch.randn(dim) * 0.02) for name in self.modalities})
 
     def forward(self, standardised: Standardised, num_items: int) -> Tensor:
         """Content vectors [num_items, D] of standardised features."""
-        total = torch.zeros(num_items, self.dim)
+        total = self.nothing.expand(num_items, -1)
         for name in self.modalities:
             scaled, present = standardised[name]
             total = total + torch.where(present, self.projections[_key(name)](scaled), self.missing[_key(name)])

@@ -109,11 +109,14 @@ class ResidualQuantizer(nn.Module):
 
 
 def _sample(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Rows drawn at random, distinct as far as there are enough, with a little noise so that copies can part."""
+    """Rows drawn at random, distinct as far as there are enough, with a little noise so that copies can part.
+
+    The generator is one of the CPU, whatever the vectors are on.
+    """
     rounds = [torch.randperm(len(vectors), generator=generator) for _ in range(-(-count // len(vectors)))]
     rows = vectors[torch.cat(rounds)[:count]]
     scale = 0.01 * vectors.std(unbiased=False)
-    return rows + scale * torch.randn(rows.shape, generator=generator)
+    return rows + scale * torch.randn(rows.shape, generator=generator).to(rows.device)
 
 
 def _k_means(vectors: Tensor, num_centres: int, generator: torch.Generator, num_rounds: int = 25) -> Tensor:

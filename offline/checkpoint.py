@@ -1,7 +1,6 @@
 """Checkpoints that describe themselves: configuration as JSON beside weights as safetensors, loaded strictly."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from offline.errors import BadInputError
+from offline.whole_files import write_json
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -95,11 +95,3 @@ def _rebuild(
             )
     module.load_state_dict(weights, strict=True)
     return module.eval()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all: a killed job leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    temporary.replace(path)

@@ -22,6 +22,7 @@ from offline.options import (
     Seed,
     SeenCap,
     SeenTtl,
+    TrainingDevice,
     WarmStart,
 )
 from offline.output_files import require_writable
@@ -69,6 +70,7 @@ def train(
     seed: Seed = 0,
     warm_start: WarmStart = None,
     accumulate: Accumulate = 1,
+    device: TrainingDevice = "auto",
 ) -> None:
     """Train a run from dataset to ONNX and metrics; resumes a run that was stopped. Prints the metrics as JSON.
 
@@ -79,7 +81,7 @@ def train(
     from offline.train import train as train_run
 
     previous = None if warm_start is None else RunFolder(warm_start)
-    with joined(accumulate) as processes:
+    with joined(accumulate, device) as processes:
         metrics = train_run(data, RunFolder(run), recipe, seed, previous)
         if processes.is_first:
             progress.result(metrics)
@@ -134,8 +136,8 @@ def baselines(
     """Run simple peers (popularity, item-kNN, EASE, transitions, LightGCN, SASRec) on a dataset. Prints a table."""
     from offline.baselines.job import run_baselines
     from offline.baselines.table import as_table
-    from offline.checkpoint import write_json
     from offline.dataset import load_dataset
+    from offline.whole_files import write_json
 
     if json_file is not None:
         require_writable(json_file, "--json", "a JSON file")

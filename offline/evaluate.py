@@ -3,7 +3,6 @@
 A user without a history is served the popular items (`service.serving.recommender.popular`) and so judged by them.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from offline.dataset import Dataset, held_out_users, item_table
 from offline.dense_search import first_unseen
 from offline.metrics import hits, ranking_metrics
 from offline.splits import HeldOutSplit
+from offline.whole_files import whole_file
 from service.constraints import ItemFilter
 from service.decoder import BeamDecoder
 
@@ -184,14 +184,8 @@ def write_predictions(rankings: Rankings, dataset: Dataset, path: Path, top: int
             "score": pl.Series(rankings.score[row, column], dtype=pl.Float32).fill_nan(None),
         }
     )
-    path = path.resolve()  # a link stays one
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as temporary:
         frame.write_parquet(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _by_score_then_id(items: IntArray, score: npt.NDArray[np.float32], dataset: Dataset) -> IntArray:

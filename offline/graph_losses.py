@@ -81,8 +81,8 @@ def collaborative_loss(model: GraphRQVAE, vectors: ItemVectors, batch: Collabora
         states = prefix_states(vectors.contexts, batch.items, model.log_recency, dropout)
         states = states.flatten(0, 1).index_select(0, batch.prefixes)
     # A sample may be as long as the catalogue, too.
-    num_items = len(vectors.keys)
-    whole = len(candidates.rows) == num_items and torch.equal(candidates.rows, torch.arange(num_items))
+    every = torch.arange(len(vectors.keys), device=vectors.keys.device)
+    whole = torch.equal(candidates.rows, every)
     keys = vectors.keys if whole else vectors.keys.index_select(0, candidates.rows)
     if batch.negatives is None:
         return softmax_loss(states, keys, candidates.correction, batch.targets, config.temperature)

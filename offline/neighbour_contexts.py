@@ -36,7 +36,7 @@ class Neighbourhood:
             own: int64 [M], the place among the K of who asks, -1 where there is none: nobody is their own neighbour.
         """
         num_neighbours = min(NUM_NEIGHBOURS, max(1, len(self._relative) - 1))
-        own = torch.full((len(keys),), -1) if own is None else own
+        own = torch.full((len(keys),), -1, device=keys.device) if own is None else own
         means = [keys.new_empty(0, self._contexts.shape[1])]
         size = max(1, _BLOCK_SCORES // len(self._relative))
         for some, self_place in zip(keys.split(size), own.split(size), strict=True):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from offline import processes
+from offline.errors import JobError
 from offline.processes import told_when_one_ends
 
 MAX_GRADIENT_NORM = 5.0
@@ -50,20 +51,31 @@ class Learner:
 
         Raises:
             FloatingPointError: the loss is not finite.
-            JobError: another process has ended.
+            JobError: another process has ended, or the device's memory is full.
         """
         self._optimiser.zero_grad()
         total = torch.zeros(())
         for number, part in enumerate(parts):
             exchanged = number == len(parts) - 1  # gradients are added up here first, and between processes once
             with nullcontext() if exchanged else self._without_exchange(), told_when_one_ends():
-                loss = self._loss(part)
-                # The exchange takes the mean over the processes, where the parts' losses are a sum.
-                (loss * self._processes.count).backward()
+                loss = self._backward(part)
             total = total + loss.detach()
         total = self._processes.total(total)
         _take_step(self._optimiser, total, self._name)
         return total.item()
+
+    def _backward(self, part: Any) -> Tensor:
+        try:
+            loss: Tensor = self._loss(part)
+            # The exchange takes the mean over the processes, where the parts' losses are a sum.
+            (loss * self._processes.count).backward()
+        except torch.OutOfMemoryError as error:
+            raise JobError(
+                f"the memory of {self._processes.device} does not hold a batch of the {self._name} ("
+                f"{str(error).partition('.')[0]}): cut batches by --accumulate, or take --device cpu; finished stages "
+                "are kept"
+            ) from error
+        return loss
 
     def _without_exchange(self) -> Any:
         return self._loss.no_sync() if isinstance(self._loss, DistributedDataParallel) else nullcontext()

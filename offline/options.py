@@ -40,6 +40,17 @@ Accumulate = Annotated[
         help="Cut every batch into so many parts, one after the other: less memory, the same result.",
     ),
 ]
+CanaryShare = Annotated[
+    float | None, typer.Option("--share", help="Share of the users that a canary gets, such as 0.1.")
+]
+TrainingDevice = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(
+        "--device",
+        envvar="MMGREC_TRAINING_DEVICE",
+        help="Where to train; auto: on a CUDA device where there is one. The CPU alone gives the same weights again.",
+    ),
+]
 BlobsUrl = Annotated[
     str,
     typer.Option(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from io import StringIO
 
@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from offline.devices import DeviceName, training_device
 from offline.errors import BadInputError, JobError
 
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -33,11 +34,13 @@ class Processes:
         rank: its number.
         count: how many there are.
         accumulate: parts that each cuts its share of a batch into, to need less memory.
+        device: what this process trains on.
     """
 
     rank: int = 0
     count: int = 1
     accumulate: int = 1
+    device: torch.device = field(default_factory=training_device)
 
     @property
     def is_first(self) -> bool:
@@ -58,7 +61,7 @@ class Processes:
         """What the first process says."""
         if self.count == 1:
             return number
-        said = torch.tensor(number, dtype=torch.float64)
+        said = torch.tensor(number, dtype=torch.float64, device=self.device)
         self.take_over([said])
         return said.item()
 
@@ -106,28 +109,43 @@ def require_enough(name: str, size: int) -> None:
 
 
 @contextmanager
-def joined(accumulate: int = 1) -> Iterator[Processes]:
+def joined(accumulate: int = 1, device: DeviceName = "auto") -> Iterator[Processes]:
     """Train together with the processes that the environment names, or alone where it names none.
 
     Only the first one is heard on standard error meanwhile.
 
     Raises:
-        BadInputError: the environment names only part of what is needed, or nonsense.
+        BadInputError: the environment names only part of what is needed, or nonsense, or there is no such device.
         JobError: the others cannot be reached, or one of them has ended.
     """
     rank, count = _from_environment()
-    processes = Processes(rank, count, accumulate)
+    processes = Processes(rank, count, accumulate, training_device(device))
     token = _current.set(processes)
     try:
         if count > 1:
             with told_when_one_ends():
-                dist.init_process_group("gloo", rank=rank, world_size=count, timeout=LONGEST_WAIT)
+                backend = "gloo" if processes.device.type == "cpu" else "nccl"
+                dist.init_process_group(backend, rank=rank, world_size=count, timeout=LONGEST_WAIT)
         with redirect_stderr(sys.stderr if processes.is_first else StringIO()):
             yield processes
     finally:
         _current.reset(token)
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextmanager
+def alone(device: DeviceName = "auto") -> Iterator[None]:
+    """Train by this process alone, whatever the environment says.
+
+    Raises:
+        BadInputError: there is no such device.
+    """
+    token = _current.set(Processes(device=training_device(device)))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def processes_on_this_machine() -> int:

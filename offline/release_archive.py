@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from offline.errors import BadInputError, JobError
+from offline.whole_files import whole_file
 from service.contract.blobs import Chunk, CorruptBlobError, chunks_of, in_order, in_parallel
 from service.contract.manifest import Manifest
 
@@ -46,23 +47,17 @@ def write_archive(path: Path, raw: bytes, manifest: Manifest, read: Callable[[Ch
     chunks = list(distinct_chunks(manifest).values())
     sums = _sums(raw, manifest)
     num_bytes = sum(map(_member_bytes, [len(sums), len(raw), *(chunk.num_bytes for chunk in chunks)])) + len(_END)
-    target = path.resolve()
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        if num_bytes > (free := shutil.disk_usage(target.parent).free):
+        if num_bytes > (free := shutil.disk_usage(path.resolve().parent).free):
             raise JobError(f"{path} needs {num_bytes} bytes, and {free} are free there: make room or take another disk")
-        try:
-            with part.open("wb") as file:
-                for name, content in ((SUMS, sums), (MANIFEST, raw)):
-                    file.write(_member(name, content))
-                for chunk, piece in zip(chunks, in_order(read, chunks), strict=True):
-                    file.write(_member(_name(chunk), piece))
-                file.write(_END)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(path) as part, part.open("wb") as file:
+            for name, content in ((SUMS, sums), (MANIFEST, raw)):
+                file.write(_member(name, content))
+            for chunk, piece in zip(chunks, in_order(read, chunks), strict=True):
+                file.write(_member(_name(chunk), piece))
+            file.write(_END)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise JobError(
             f"{path} cannot be written ({error.strerror or error}): make room or take another disk; nothing was left"

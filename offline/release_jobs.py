@@ -10,7 +10,7 @@ import typer
 
 from offline import progress
 from offline.errors import BadInputError, JobError
-from offline.options import ArmName, BlobsUrl, Home, Namespace, RedisUrl, Run, SigningKeyFile
+from offline.options import ArmName, BlobsUrl, CanaryShare, Home, Namespace, RedisUrl, Run, SigningKeyFile
 from offline.redis_connection import Lease, connect, job_lock, named_errors, namespace_keys
 from offline.release_keys import signing_key
 from service.contract.arms import CANARY_ARM, require_share
@@ -25,9 +25,7 @@ from service.contract.release_store import ReleaseMissingError, ReleaseStore
 def publish(
     run: Run,
     arm: ArmName = "main",
-    share: Annotated[
-        float | None, typer.Option("--share", help="Share of the users that a canary gets, such as 0.1.")
-    ] = None,
+    share: CanaryShare = None,
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     namespace: Namespace = "mmgrec",
@@ -38,14 +36,10 @@ def publish(
     from offline.publish import publish as publish_run
     from offline.run_folder import RunFolder
 
-    check_arm(arm, share)
-    key = signing_key(signing_key_file)
+    _check_arm(arm, share)
     folder = RunFolder(run)
     folder.require("metrics")
-    keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with open_store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
-        if arm == CANARY_ARM:
-            store.arms.main()  # before the work: a canary needs a main release beside it
+    with publishing(arm, share, home, redis_url, namespace, blobs_url, signing_key_file) as (store, lease):
         progress.result({"version": publish_run(folder, store, arm=arm, share=share or 0.0, before_flip=lease.require)})
 
 
@@ -106,6 +100,32 @@ def rollback(
 
 
 @contextmanager
+def publishing(
+    arm: ArmName,
+    share: float | None,
+    home: Path,
+    redis_url: str | None,
+    namespace: str,
+    blobs_url: str,
+    signing_key_file: Path | None,
+) -> Iterator[tuple[ReleaseStore, Lease]]:
+    """Where a new release goes, and the lock of whoever changes the releases of a namespace.
+
+    Raises:
+        LockedError: another job changes them.
+        BadInputError: the share does not go with the arm, or there is no main release for a canary to stand beside.
+        JobError: as from `open_store`.
+    """
+    _check_arm(arm, share)
+    key = signing_key(signing_key_file)
+    keys, client = namespace_keys(namespace), connect(redis_url, home)
+    with open_store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
+        if arm == CANARY_ARM:
+            store.arms.main()  # before the work
+        yield store, lease
+
+
+@contextmanager
 def changing_pointers(
     redis_url: str | None, home: Path, namespace: str, blobs_url: str
 ) -> Iterator[tuple[ReleaseStore, Lease]]:
@@ -156,7 +176,7 @@ def _require_no_flags(context: typer.Context) -> None:
         raise BadInputError(f"{flag} stands before {context.invoked_subcommand}; write it behind it")
 
 
-def check_arm(arm: str, share: float | None) -> None:
+def _check_arm(arm: str, share: float | None) -> None:
     """Refuse a share that does not go with its arm.
 
     Raises:

@@ -20,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from offline.checkpoint import save_checkpoint, write_json
+from offline.checkpoint import save_checkpoint
 from offline.errors import BadInputError
 from offline.file_digest import sha256_of_file
 from offline.folder_lock import locked_folder
 from offline.json_differences import json_differences
 from offline.peak_memory import PeakMemory
 from offline.recipe_settings import Recipe
+from offline.whole_files import write_json
 
 GRAPH_FILES = ("graph_encoder.safetensors", "graph_encoder.json", "vectors.npz", "text_space.npz", "losses.graph.json")
 REC_ID_FILES = (

@@ -8,6 +8,7 @@ mass below it is one difference of a running sum.
 Letters: B = histories, H = history slots, N = items, T = targets, K = children of a node, D = columns of a key.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from model.trie_softmax import ChildLogProbs
 from offline.baselines.transitions import Transitions
 from offline.dataset import Histories
+from offline.devices import moved
 from service.contract.trie import Trie
 
 
@@ -54,6 +56,14 @@ class Teacher:
         self._leaf_to_row = torch.from_numpy(trie.leaf_to_row).long()
         self._child_starts = tuple(torch.from_numpy(starts) for starts in trie.leaf_starts()[1:])
 
+    def to(self, device: torch.device) -> "Teacher":
+        """The same on a device; transition counts stay in the CPU's memory."""
+        there = copy.copy(self)
+        there._keys, there._leaf_to_row, there._child_starts = moved(
+            (self._keys, self._leaf_to_row, self._child_starts), device
+        )
+        return there
+
     def probabilities(self, state: Tensor, history: Tensor) -> Tensor:
         """[B, N] by item row; zero on the history's own items.
 
@@ -64,14 +74,15 @@ class Teacher:
             history: int64 [B, H], newest first, -1 = empty slot.
         """
         filled = history >= 0
-        rows = torch.arange(len(history)).unsqueeze(1).expand_as(history)[filled]
+        rows = torch.arange(len(history), device=history.device).unsqueeze(1).expand_as(history)[filled]
         logits = state @ self._keys.T / self._temperature
         logits[rows, history[filled]] = -torch.inf
         nothing_left = logits.isinf().all(dim=1, keepdim=True)
         probabilities = logits.masked_fill(nothing_left, 0.0).softmax(dim=-1)
         if self._transitions is None:
             return probabilities
-        followers = torch.from_numpy(self._transitions.scores(_as_histories(history), np.arange(len(history))))
+        scores = self._transitions.scores(_as_histories(history.cpu()), np.arange(len(history)))
+        followers = torch.from_numpy(scores).to(history.device)
         followers[rows, history[filled]] = 0.0
         total = followers.sum(dim=1, keepdim=True)
         weight = self.transition_weight * (total > 0)

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.generator import Generator, GeneratorConfig
+from model.generator import Generator, GeneratorConfig, Memory
 from model.trie_softmax import child_log_probs
 from offline import progress
 from offline.artefacts import Catalogue
 from offline.baselines.transitions import Transitions
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
 from offline.dense_search import exhaustive_ranking
+from offline.devices import CPU, moved
 from offline.metrics import FloatArray, described, preferred, quality_by_user
 from offline.optimise import Learner
 from offline.processes import current, require_enough, share
@@ -65,6 +66,8 @@ def train_generator(
     generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / catalogue.temperature)
     if start is not None:
         start.take_over(generator)
+    device = current().device
+    generator, teacher = generator.to(device), teacher.to(device)
     optimiser = torch.optim.AdamW(generator.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     warmup = min(100, settings.num_steps // 10 + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -88,7 +91,7 @@ def train_generator(
             loss = learner.step(parts_of(next(batches)))
             schedule.step()
             task.advance(loss=loss)
-    return generator.eval()
+    return generator.to(CPU).eval()
 
 
 class GeneratorPart(NamedTuple):
@@ -128,32 +131,39 @@ class GeneratorLoss(nn.Module):
         super().__init__()
         self.generator = generator
         self._settings = settings
-        self._items = catalogue.items
-        self._levels = trie_levels(catalogue.trie)
         self._teacher = teacher
-        self._row_to_leaf = torch.from_numpy(catalogue.trie.row_to_leaf())
+        self._device = generator.start.device
         # Ancestor of every leaf at every depth: which child of which node a target takes.
         starts = catalogue.trie.leaf_starts()[1:]
         leaves = np.arange(catalogue.trie.num_items)
-        self._ancestors = tuple(torch.from_numpy(np.searchsorted(at, leaves, side="right") - 1) for at in starts)
+        ancestors = tuple(torch.from_numpy(np.searchsorted(at, leaves, side="right") - 1) for at in starts)
+        arrays = (
+            catalogue.items,
+            trie_levels(catalogue.trie),
+            torch.from_numpy(catalogue.trie.row_to_leaf()),
+            ancestors,
+        )
+        self._items, self._levels, self._row_to_leaf, self._ancestors = moved(arrays, self._device)
 
     def forward(self, part: GeneratorPart) -> Tensor:
         """Cross-entropy summed over the levels, a scalar.
 
         The teacher is asked about the very history that the generator sees, so it cannot give away what is held out.
         """
-        history, targets, draws = map(torch.from_numpy, part.batch[1:])
-        memory = self.generator.encode(self._items[history.clamp(min=0)], history >= 0)
-        drawn = self._teacher.draw(self._teacher.probabilities(memory.state, history), draws)
+        history, targets, draws = (torch.from_numpy(each).to(self._device) for each in part.batch[1:])
+        with self._rounded():
+            memory = self.generator.encode(self._items[history.clamp(min=0)], history >= 0)
+        drawn = self._teacher.draw(self._teacher.probabilities(self._state(history, memory), history), draws)
         leaves = torch.cat([self._row_to_leaf[targets.clamp(min=0)], drawn.leaves], dim=1)  # (B, T)
         held_out = F.pad(targets >= 0, (0, drawn.leaves.shape[1]))  # (B, T)
         counted = F.pad(targets >= 0, (0, drawn.leaves.shape[1]), value=True)
-        nodes, tokens, cache, loss = torch.zeros_like(leaves), None, None, torch.zeros(())
+        nodes, tokens, cache, loss = torch.zeros_like(leaves), None, None, torch.zeros((), device=self._device)
         for level, arrays in enumerate(self._levels):
-            logits, cache = self.generator.step(level, tokens, memory, cache)
+            with self._rounded():
+                logits, cache = self.generator.step(level, tokens, memory, cache)
             if level == 0:  # one prefix, the start, for all targets of a user
                 logits = logits.expand(-1, leaves.shape[1], -1)
-            children = child_log_probs(logits, nodes, arrays)
+            children = child_log_probs(logits.to(self._items.dtype), nodes, arrays)
             goal = self._teacher.child_probabilities(level, drawn.running, children)
             taken = self._ancestors[level][leaves]
             chosen = (taken - arrays.child_start[nodes].long()).unsqueeze(-1)
@@ -162,6 +172,18 @@ class GeneratorLoss(nn.Module):
             loss = loss + self._blend(distilled, found[held_out].sum() / max(part.held_out, 1))
             nodes, tokens = taken, arrays.tokens[taken]
         return loss * part.weight
+
+    def _rounded(self) -> torch.autocast:
+        """On a CUDA device the Transformer multiplies in bfloat16; weights, losses and the teacher stay float32."""
+        return torch.autocast("cuda", torch.bfloat16, enabled=self._device.type == "cuda")
+
+    def _state(self, history: Tensor, memory: Memory) -> Tensor:
+        """The history states [B, D] as the teacher wants them, which were rounded where the Transformer is."""
+        if self._device.type != "cuda":
+            return memory.state
+        contexts = self._items[history.clamp(min=0)].chunk(2, dim=-1)[1]
+        found: Tensor = self.generator.history_state(contexts, (history >= 0).to(contexts.dtype))
+        return found
 
     def _blend(self, distilled: Tensor, held_out: Tensor) -> Tensor:
         """Cross-entropy from mean log-likelihoods under the teacher and of held-out items; a batch may lack either."""

@@ -15,6 +15,7 @@ from model.sampled_graph import GraphInColumns
 from offline import progress
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
+from offline.devices import CPU, moved
 from offline.graph_data import build_graph
 from offline.graph_losses import GraphEncoderLoss, GraphStep
 from offline.neighbour_contexts import Neighbourhood
@@ -72,7 +73,8 @@ def train_graph_encoder(
     standardised = model.fit(features, torch.from_numpy(dataset.train_counts()))
     if start is not None and start.take_over(model):
         standardised = model.scaler(features)  # by the old scale
-    graph = build_graph(dataset)
+    device = current().device
+    model, standardised, graph = moved((model, standardised, build_graph(dataset)), device)
     batches = CollaborativeBatches(
         dataset.histories("valid"),
         num_items=dataset.num_items,
@@ -91,7 +93,7 @@ def train_graph_encoder(
     with progress.task(f"graph encoder, temperature {temperature:g}", settings.num_steps) as task:
         for step in range(settings.num_steps):
             # A batch for each member: on the same batches they would come out more alike, and their mean no better.
-            drawn = list(islice(stream, len(model.members)))
+            drawn = moved(list(islice(stream, len(model.members))), device)
             if not drawn:  # nobody has a second interaction: content and start are all there is
                 break
             jointly = settings.quantization == "joint" and step >= settings.num_steps // 2
@@ -151,12 +153,14 @@ def _finish(
     _align_content(model, features, each, settings.num_alignment_steps)
     with torch.no_grad():
         each = list(model.member_vectors(features, graph))  # again, for content stands in now
+        model, each = moved((model, each), CPU)
         if start is None or start.weights is None:
             model.fit_projection(torch.cat([vectors.keys for vectors in each], dim=1))
         if start is not None:
             start.align(model, each)
         keys, contexts = model.join(each)
-    contexts = smoothed_contexts(keys, contexts, model.has_interactions.flatten() > 0, settings.context_smoothing)
+    near = moved((keys, contexts, model.has_interactions.flatten() > 0), current().device)  # N² similarities
+    contexts = smoothed_contexts(*near, settings.context_smoothing).to(CPU)
     history_state = HistoryState(keys.shape[1], model.config.max_history)
     # An empty history is taken for the average one, in which every item is as frequent as it is.
     counts = torch.from_numpy(dataset.train_counts()).to(contexts.dtype)

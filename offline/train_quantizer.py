@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from model.graph_rqvae import GraphRQVAE
 from offline import progress
+from offline.devices import CPU, moved
 from offline.optimise import Learner
 from offline.processes import current, require_enough, share
 
@@ -20,6 +21,7 @@ def train_quantizer(model: GraphRQVAE, keys: Tensor, num_steps: int, seed: int, 
     Codes that are `taken` (bool [L, V]) are never revived: items of a previous run have them.
     """
     require_enough("residual quantizer", len(keys))
+    model, keys, taken = moved((model, keys, taken), current().device)
     parts = (model.encoder, model.quantizer, model.decoder)
     optimiser = torch.optim.Adam([weight for part in parts for weight in part.parameters()], QUANTIZER_LEARNING_RATE)
     learner = Learner(QuantizerLoss(model, keys), optimiser, "residual quantizer")
@@ -27,6 +29,7 @@ def train_quantizer(model: GraphRQVAE, keys: Tensor, num_steps: int, seed: int, 
         for step in range(num_steps):
             maintain_codebooks(model, keys, step, seed, taken)
             task.advance(loss=learner.step(current().parts))
+    model.to(CPU)
 
 
 class QuantizerLoss(nn.Module):

@@ -25,7 +25,7 @@ PREFIX = "MMGREC_"
 JOB_VARIABLES = frozenset(
     {
         *("MMGREC_DATA", "MMGREC_SIGNING_KEY", "MMGREC_SIGNING_KEY_FILE"),
-        *("MMGREC_SHARED_WITH", "MMGREC_TO_REDIS_URL"),
+        *("MMGREC_SHARED_WITH", "MMGREC_TO_REDIS_URL", "MMGREC_TRAINING_DEVICE"),
     }
 )
 """Variables of the jobs and the tests: they may stand in the same environment, the service does not read them."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from benchmarks.scoring.run_figures import score_run
 from offline.baselines.job import run_baselines
-from offline.checkpoint import write_json
 from offline.dataset import load_dataset
 from offline.peak_memory import peak_bytes
 from offline.run_folder import RunFolder, fingerprint
 from offline.train import train
+from offline.whole_files import write_json
 
 PEAK_FILE = "peak_memory.json"
 TRAINING_STAGES = ("graph", "rec_ids", "generator", "decoder")

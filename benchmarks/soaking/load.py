@@ -10,6 +10,7 @@ import httpx
 from benchmarks.running.service_process import ServiceProcess
 from benchmarks.soaking.requests import Ask, Mix
 from benchmarks.soaking.servers import API_KEY
+from benchmarks.soaking.stream_transport import StreamTransport
 from benchmarks.soaking.tally import Tally
 
 CALLERS = 8
@@ -23,10 +24,10 @@ MEAN_STAY_SECONDS = 0.02
 @asynccontextmanager
 async def http(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service with as many connections as it takes."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     headers = {"Authorization": f"Bearer {API_KEY}"}
+    transport = StreamTransport("127.0.0.1", service.port)
     async with httpx.AsyncClient(
-        base_url=service.url, headers=headers, limits=limits, timeout=PATIENCE_SECONDS, trust_env=False
+        base_url=service.url, headers=headers, transport=transport, timeout=PATIENCE_SECONDS, trust_env=False
     ) as client:
         yield client
 

@@ -9,11 +9,8 @@ import typer
 
 from offline import progress
 from offline.errors import BadInputError
-from offline.options import ArmName, BlobsUrl, Data, Home, Namespace, RedisUrl, SigningKeyFile
-from offline.redis_connection import connect, job_lock, namespace_keys
-from offline.release_jobs import check_arm, open_store
-from offline.release_keys import signing_key
-from service.contract.arms import CANARY_ARM
+from offline.options import ArmName, BlobsUrl, CanaryShare, Data, Home, Namespace, RedisUrl, SigningKeyFile
+from offline.release_jobs import publishing
 from service.contract.blob_location import REDIS
 from service.contract.redis_server import DEFAULT_HOME
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 Base = Annotated[
     str, typer.Option("--version", help="Release to start from; default: the one that the main arm serves.")
 ]
-Share = Annotated[float | None, typer.Option("--share", help="Share of the users that a canary gets, such as 0.1.")]
 
 
 def add_items(
@@ -33,7 +29,7 @@ def add_items(
     ] = False,
     version: Base = "",
     arm: ArmName = "main",
-    share: Share = None,
+    share: CanaryShare = None,
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     namespace: Namespace = "mmgrec",
@@ -54,7 +50,7 @@ def remove_items(
     ] = None,
     version: Base = "",
     arm: ArmName = "main",
-    share: Share = None,
+    share: CanaryShare = None,
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     namespace: Namespace = "mmgrec",
@@ -82,13 +78,8 @@ def _target(
     blobs_url: str,
     signing_key_file: Path | None,
 ) -> Iterator["Target"]:
-    """Where a changed release goes, under the lock of whatever changes the releases of a namespace."""
+    """The same for a changed release; see `publishing`."""
     from offline.catalogue_changes.successor import Target
 
-    check_arm(arm, share)
-    key = signing_key(signing_key_file)
-    keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with open_store(client, keys, blobs_url, key) as store, job_lock(client, keys, "publish") as lease:
-        if arm == CANARY_ARM:
-            store.arms.main()  # before the work: a canary needs a main release beside it
+    with publishing(arm, share, home, redis_url, namespace, blobs_url, signing_key_file) as (store, lease):
         yield Target(store=store, arm=arm, share=share or 1.0, before_flip=lease.require)

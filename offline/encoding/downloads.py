@@ -1,7 +1,6 @@
 """Files behind URLs, kept by the sha256 of the URL: what is there is not fetched again, a killed job goes on."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,6 +13,7 @@ from offline import progress
 from offline.encoding.encoder import UnreadableContentError
 from offline.encoding.public_http import DownloadLimits, UnavailableError, download
 from offline.errors import BadInputError, JobError
+from offline.whole_files import whole_file
 
 TYPES = {
     "image": ("image/", "application/octet-stream", "binary/octet-stream"),
@@ -106,26 +106,22 @@ def _fetch(
     url: str, file: Path, limits: DownloadLimits, types: tuple[str, ...], check: Callable[[Path], object]
 ) -> str | None:
     """Fetch one URL into its file, whole or not at all; returns why not, None if it went well."""
-    file.parent.mkdir(exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with temporary.open("wb") as target:
-                    download(url, target, limits, types=types)
-                break
-            except UnavailableError:
-                if attempt == ATTEMPTS:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
-        check(temporary)
-        temporary.replace(file)
+        with whole_file(file) as temporary:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    with temporary.open("wb") as target:
+                        download(url, target, limits, types=types)
+                    break
+                except UnavailableError:
+                    if attempt == ATTEMPTS:
+                        raise
+                    time.sleep(_PAUSE_SECONDS)
+            check(temporary)
     except UnreadableContentError as error:
         return f"{_without_secrets(url)}: {error}"
     except OSError as error:
         raise JobError(f"{file} cannot be written ({error}); make room, or give another --downloads folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return None
 
 

@@ -1,7 +1,6 @@
 """The features file of a modality and its description, written whole and put in place together."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from offline.encoding.fingerprints import FeatureDescription, description_file, 
 from offline.encoding.request import EncodeRequest
 from offline.encoding.row_cache import RowCache
 from offline.errors import BadInputError, JobError
+from offline.whole_files import whole_file
 
 _ROWS_AT_A_TIME = 4096
 
@@ -46,12 +46,11 @@ def write_features(
     """
     features = request.data / "features"
     target = features / f"{request.name}.npy"
-    temporary = features / f"{target.name}.{os.getpid()}.part"
     for left in features.glob(f"{request.name}.*.part"):  # by a job that was killed
         left.unlink(missing_ok=True)
     try:
-        written = _write_array(temporary, request, keys, num_items, cache)
-        temporary.replace(target)
+        with whole_file(target) as temporary:
+            written = _write_array(temporary, request, keys, num_items, cache)
         settings = {**encoder.settings, "dtype": request.dtype, "columns": list(request.columns)}
         description = FeatureDescription(
             encoder=request.encoder,
@@ -68,8 +67,6 @@ def write_features(
         raise JobError(
             f"{target} cannot be written ({error}); make room and encode again: what is finished is kept"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return written.dim
 
 

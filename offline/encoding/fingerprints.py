@@ -6,7 +6,6 @@ replaced one after the other; the JSON holds the sha256 of the array, so that tw
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from offline.errors import BadInputError
 from offline.file_digest import sha256_of_file
+from offline.whole_files import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,7 @@ def _read_fingerprint(path: Path) -> str:
 
 def write_description(path: Path, description: FeatureDescription) -> None:
     """Write the JSON file, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(asdict(description), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, asdict(description))
 
 
 def encoder_fingerprint(files: Iterable[tuple[str, Path]], settings: Mapping[str, Any]) -> str:

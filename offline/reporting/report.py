@@ -4,7 +4,6 @@ It is a view of the run and no part of it: no stage, so that it can be written a
 beside another release, and so that a run whose report failed is finished all the same.
 """
 
-import os
 from pathlib import Path
 
 from offline import progress
@@ -24,6 +23,7 @@ from offline.reporting.run_sections import configuration, data, stages
 from offline.reporting.served import Served
 from offline.reporting.training_section import losses
 from offline.run_folder import RunFolder
+from offline.whole_files import whole_file
 
 REPORT_FILE = "report.html"
 STYLE = Path(__file__).with_name("report.css")
@@ -109,13 +109,10 @@ def _page(facts: Facts, header: Html, sections: list[Section]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BadInputError(
             f"{path} cannot be written ({error}); make room or give the folder back its rights"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

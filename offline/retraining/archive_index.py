@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from offline.errors import BadInputError
+from offline.retraining.durable_files import write_json_durably
 from offline.retraining.event_streams import BEFORE_ALL, EntryId
-from offline.retraining.whole_files import write_json_durably
 
 NAME = "partition-{}.json"
 

@@ -26,8 +26,8 @@ from offline.errors import BadInputError
 from offline.file_digest import sha256_of_file
 from offline.folder_lock import locked_folder
 from offline.retraining.archive_index import ArchivedFile, PartitionIndex, indexed_partitions, read_index
+from offline.retraining.durable_files import sync_folder, write_parquet_durably
 from offline.retraining.event_streams import BEFORE_ALL, EntryId, Fields
-from offline.retraining.whole_files import sync_folder, write_parquet_durably
 from service.contract.event_stream import Forgotten, StoredEvent, read_entry
 
 FOLDER = "events"

@@ -15,9 +15,9 @@ import polars as pl
 
 from offline.errors import BadInputError
 from offline.retraining.archive_index import ArchivedFile, PartitionIndex, indexed_partitions
+from offline.retraining.durable_files import write_json_durably
 from offline.retraining.event_archive import EventArchive, scan
 from offline.retraining.event_streams import EntryId
-from offline.retraining.whole_files import write_json_durably
 
 NAME = "forgotten.json"
 

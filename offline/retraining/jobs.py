@@ -10,7 +10,7 @@ import typer
 
 from offline import progress
 from offline.errors import BadInputError, GateRefusedError, JobError
-from offline.options import BlobsUrl, Data, Home, Namespace, RecipeName, RedisUrl, Seed, SigningKeyFile
+from offline.options import BlobsUrl, Data, Home, Namespace, RecipeName, RedisUrl, Seed, SigningKeyFile, TrainingDevice
 from offline.redis_connection import connect, job_lock, named_errors, namespace_keys
 from offline.release_keys import signing_key
 from service.contract.arms import require_share
@@ -46,6 +46,7 @@ def retrain(
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Do not start from the run that is served.")
     ] = False,
+    device: TrainingDevice = "auto",
     home: Home = DEFAULT_HOME,
     redis_url: RedisUrl = None,
     namespace: Namespace = "mmgrec",
@@ -53,6 +54,7 @@ def retrain(
     signing_key_file: SigningKeyFile = None,
 ) -> None:
     """Archive events, train on all, judge beside the served release, publish. Resumes; prints a summary as JSON."""
+    from offline.processes import alone
     from offline.retraining.context import Options
     from offline.retraining.judging import Limits
     from offline.retraining.plan import Choices
@@ -67,7 +69,7 @@ def retrain(
     )
     key = signing_key(signing_key_file)
     keys, client = namespace_keys(namespace), connect(redis_url, home)
-    with named_errors(keys), _named_store_errors(), job_lock(client, keys, JOB) as lease:
+    with alone(device), named_errors(keys), _named_store_errors(), job_lock(client, keys, JOB) as lease:
         store = ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key)
         summary = retrain_all(options, client, keys, store, lease.require)
     progress.result(summary)

@@ -17,6 +17,8 @@ from offline.run_folder import RunFolder
 from service.contract.redis_keys import RedisKeys
 
 TIMED_HISTORIES = 40
+MOST_TIMINGS = 3
+"""A candidate that seems slow is timed again: a busy machine must not cost a night, and what is slow stays slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +81,9 @@ def judge(
     broken, facts = promises_of(run, candidate.decoder)
     if broken:
         return Verdict(reasons=tuple(broken), facts=facts)
-    latencies = _latencies(candidate, served, dataset)
-    reasons = quality_reasons(comparison, limits.tolerance)
-    reasons += latency_reasons(latencies["new"], latencies.get("served"), limits.latency_budget_ms)
-    return Verdict(reasons=tuple(reasons), facts={**facts, "comparison": comparison, "latency_ms": latencies})
+    too_slow, latencies = _judge_latency(candidate, served, dataset, limits.latency_budget_ms)
+    reasons = (*quality_reasons(comparison, limits.tolerance), *too_slow)
+    return Verdict(reasons=reasons, facts={**facts, "comparison": comparison, "latency_ms": latencies})
 
 
 def judge_replay(candidate: OpenDecoder, client: redis.Redis, keys: RedisKeys, user_ids: Sequence[str]) -> Verdict:
@@ -94,6 +95,18 @@ def judge_replay(candidate: OpenDecoder, client: redis.Redis, keys: RedisKeys, u
 def compare_with(served: OpenDecoder | None, candidate: OpenDecoder, dataset: Dataset) -> dict[str, Any]:
     """See `compare`; nothing where nothing is served."""
     return {} if served is None else compare(candidate, served, dataset)
+
+
+def _judge_latency(
+    candidate: OpenDecoder, served: OpenDecoder | None, dataset: Dataset, budget_ms: float | None
+) -> tuple[list[Reason], dict[str, float]]:
+    """What speaks against its speed every time that it is timed, and the last times."""
+    for _ in range(MOST_TIMINGS):
+        latencies = _latencies(candidate, served, dataset)
+        reasons = latency_reasons(latencies["new"], latencies.get("served"), budget_ms)
+        if not reasons:
+            break
+    return reasons, latencies
 
 
 def _latencies(candidate: OpenDecoder, served: OpenDecoder | None, dataset: Dataset) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from offline import progress
-from offline.checkpoint import write_json
+from offline.whole_files import write_json
 
 NAME = "retrain.json"
 

@@ -8,7 +8,6 @@ import typer
 
 from offline import progress
 from offline.artefacts import load_catalogue, open_run_decoder
-from offline.checkpoint import write_json
 from offline.dataset import Dataset, load_dataset
 from offline.demo import demo_namespace, serve_run
 from offline.importing.import_request import ImportRequest
@@ -21,6 +20,7 @@ from offline.trying.contenders import compared_users, fit_peer, judge_mmgrec, ru
 from offline.trying.expected_time import expected_seconds, in_words
 from offline.trying.import_log import Imported, import_log, is_dataset, place_of
 from offline.trying.outcome import Outcome, outcome_of
+from offline.whole_files import write_json
 from service.contract.redis_server import resolve_home
 
 

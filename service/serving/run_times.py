@@ -22,6 +22,9 @@ class _Sizes:
         averages[size] = seconds
         self._averages, self._estimates = averages, {}  # replaced and not changed: other threads read them
 
+    def has_timed(self, size: int) -> bool:
+        return size in self._averages
+
     def estimate(self, size: int) -> float:
         """The average itself, or what more recent ones of other sizes allow, if that is less.
 
@@ -55,6 +58,11 @@ class RunTimes:
         sizes.record(_size_of(batch), seconds)
         self._by_width[beam_width] = sizes
         self._known = {}  # replaced, for others may be reading
+
+    def has_timed(self, beam_width: int, batch: int) -> bool:
+        """Whether a run of about that size was measured itself; other sizes allow an estimate at most."""
+        sizes = self._by_width.get(beam_width)
+        return sizes is not None and sizes.has_timed(_size_of(batch))
 
     def seconds(self, beam_width: int, batch: int) -> float:
         """What a run of `batch` requests will take; 0 while nothing of that beam width was measured."""

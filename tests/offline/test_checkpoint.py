@@ -10,8 +10,9 @@ from safetensors.torch import save
 
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from model.residual_quantizer import QuantizerConfig, ResidualQuantizer
-from offline.checkpoint import load_checkpoint, module_from_bytes, save_checkpoint, write_json
+from offline.checkpoint import load_checkpoint, module_from_bytes, save_checkpoint
 from offline.errors import BadInputError
+from offline.whole_files import write_json
 
 CONFIG = QuantizerConfig(num_levels=3, codebook_size=5, dim=4)
 

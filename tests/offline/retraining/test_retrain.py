@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from offline.redis_connection import job_lock
-from offline.retraining import candidate_steps
+from offline.retraining import candidate_steps, judging
 from offline.run_folder import METRICS_FILES, RunFolder
 from tests.offline.conftest import SIZE, item_id, user_id
 from tests.offline.retraining.nights import STEPS, Nights, reasons, refused
@@ -155,6 +155,20 @@ def test_a_latency_budget(nights: Nights) -> None:
     summary = refused(nights.night("--latency-budget-ms", "0.000001"))
     assert reasons(summary) == ["latency_budget_ms"]
     assert summary["gate"]["latency_ms"]["new"] > 0
+
+
+@pytest.mark.parametrize(
+    ("timings", "passes", "asked"),
+    [([9.0, 9.0, 1.0], True, 3), ([9.0, 1.0, 9.0], True, 2), ([9.0, 9.0, 9.0], False, 3), ([1.0], True, 1)],
+)
+def test_a_slow_answer_is_timed_again(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, timings: list[float], passes: bool, asked: int
+) -> None:
+    left = iter(timings)
+    monkeypatch.setattr(judging, "median_milliseconds", lambda decoders, _: [next(left)])
+    outcome = nights.night("--latency-budget-ms", "2")
+    assert (reasons(refused(outcome)) == ["latency_budget_ms"]) if not passes else outcome.result["version"]
+    assert len(timings) - len(list(left)) == asked
 
 
 def test_a_served_release_that_lost_bytes_is_named_and_force_replaces_it(nights: Nights) -> None:

@@ -1,4 +1,4 @@
-"""docs/api.md beside the service: every route has an example that works, every code of an error is in the table."""
+"""docs/calling.md beside the service: every route has an example that works, every code of an error is in the table."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ from service.errors import Kind
 from service.schemas import events, fields
 
 KEY, ADMIN_KEY = "the-key-of-the-web-shop", "the-key-of-operators"
-TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "calling.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def test_sizes_that_were_never_run_are_bounded_by_those_that_were() -> None:
     times = times_of([(4, 0.010)])
     assert [times.seconds(50, batch) for batch in (1, 3, 4, 8, 32)] == pytest.approx([0.01, 0.01, 0.01, 0.02, 0.08])
     assert times.seconds(20, 4) == 0  # another tier
+    assert [times.has_timed(width, batch) for width, batch in ((50, 3), (50, 8), (20, 4))] == [True, False, False]
 
 
 def test_a_batch_is_as_large_as_its_run_may_be_long() -> None:

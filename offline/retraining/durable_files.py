@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from offline.file_digest import sha256_of_file
+from offline.whole_files import whole_file
 
 
 def write_json_durably(path: Path, value: Any) -> None:
@@ -35,15 +36,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def _write(path: Path, fill: Callable[[Path], Any]) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as temporary:
         fill(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         digest = sha256_of_file(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return digest
