@@ -13,6 +13,7 @@ TOOL = Path(os.environ.get("CONTAINER_ENGINE", ROOT.parent / "shared/tools/conta
 STAND_INS = {"haproxy:2.6-bookworm": "haproxy", "prom/prometheus:v2.42.0": "prometheus"}
 """Images of docker-compose.yml, and the Debian package that is the same program."""
 
+PROJECT_PREFIX = "mmgrec-test-"
 START_SECONDS, IMAGE_SECONDS = 900, 600
 
 
@@ -62,10 +63,26 @@ def container_engine() -> Iterator[Engine]:
         subprocess.run((TOOL, "up"), check=True, timeout=START_SECONDS, stdout=subprocess.DEVNULL)
         for name, package in STAND_INS.items():
             subprocess.run((TOOL, "image", name, package), check=True, timeout=IMAGE_SECONDS)
-        yield Engine(lent, _compose(lent), stands_in=True)
+        engine = Engine(lent, _compose(lent), stands_in=True)
+        if not was_up:
+            _remove_what_a_killed_run_left(engine)
+        yield engine
     finally:
         if not was_up:
             subprocess.run((TOOL, "down"), check=False, timeout=60, stdout=subprocess.DEVNULL)
+
+
+def _remove_what_a_killed_run_left(engine: Engine) -> None:
+    """Its containers start again with the engine, since that is their policy; nobody else uses one that just began."""
+    for kind, remove in (
+        ("container", ("rm", "-f")),
+        ("volume", ("volume", "rm", "-f")),
+        ("network", ("network", "rm")),
+    ):
+        every = ("-a",) if kind == "container" else ()
+        left = engine.docker(kind, "ls", "-q", *every, "--filter", f"name={PROJECT_PREFIX}").split()
+        if left:
+            engine.docker(*remove, *left, check=False)
 
 
 def _answers(environment: Mapping[str, str]) -> bool:

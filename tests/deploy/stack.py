@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.callers import Answer, Caller
-from tests.deploy.engine import ROOT, Engine
+from tests.deploy.engine import PROJECT_PREFIX, ROOT, Engine
 
 BUILD_SECONDS, JOB_SECONDS, UP_SECONDS = 900, 600, 180
 NEVER = "00:00"
@@ -33,7 +33,7 @@ class Stack:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.folder = folder
-        self.project = f"mmgrec-test-{secrets.token_hex(4)}"
+        self.project = f"{PROJECT_PREFIX}{secrets.token_hex(4)}"
         self._settings = {
             "ENV_FILE": str(folder / "settings.env"),
             "SECRETS_DIR": str(folder / "secrets"),
