@@ -65,7 +65,7 @@ async def server_ready(response: Response, request: Request, runtime: RuntimeDep
     return ServerReady(ready=found.ready)
 
 
-MODEL_RESPONSES = {503: {"model": ModelReady, "description": NOT_READY}, **error_responses(404)}
+MODEL_RESPONSES = {503: {"model": ModelReady, "description": NOT_READY}, **error_responses(404, 422)}
 
 
 @router.get("/v2/models/{name}/ready", responses=MODEL_RESPONSES)
