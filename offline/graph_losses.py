@@ -11,6 +11,7 @@ from model.graph_rqvae import GraphRQVAE
 from model.modality_fusion import Standardised
 from model.sampled_graph import SampledGraph
 from offline.collaborative_batches import CollaborativeBatch, Part, SetBatch, among_its_items, part_of
+from offline.devices import moved
 from offline.processes import current
 from offline.recipe_settings import Recipe
 from offline.train_quantizer import joint_loss
@@ -46,7 +47,9 @@ class GraphEncoderLoss(nn.Module):
 
     def forward(self, drawn: GraphStep) -> Tensor:
         """A scalar."""
-        parts = [part_of(batch, drawn.part, current().num_parts) for batch in drawn.batches]
+        processes = current()
+        parts = [part_of(batch, drawn.part, processes.num_parts) for batch in drawn.batches]
+        parts = moved(parts, processes.device)  # batches are drawn and cut on the CPU
         graphs: list[Propagates] = [self._graph] * len(parts)
         if self._recipe.graph.fan_out:
             sampled = [self._sampled(drawn.step, *each) for each in enumerate(parts)]

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from io import StringIO
 
 import torch
@@ -85,7 +86,13 @@ _current: ContextVar[Processes | None] = ContextVar("processes that train togeth
 
 def current() -> Processes:
     """Those that this process trains with; it is alone where nobody has said otherwise."""
-    return _current.get() or Processes()
+    return _current.get() or _alone()
+
+
+@cache
+def _alone() -> Processes:
+    """Made once: every step asks, and to look for a device anew takes time."""
+    return Processes()
 
 
 def share(size: int, part: int, num_parts: int) -> slice:

@@ -73,8 +73,7 @@ def train_graph_encoder(
     standardised = model.fit(features, torch.from_numpy(dataset.train_counts()))
     if start is not None and start.take_over(model):
         standardised = model.scaler(features)  # by the old scale
-    device = current().device
-    model, standardised, graph = moved((model, standardised, build_graph(dataset)), device)
+    model, standardised, graph = moved((model, standardised, build_graph(dataset)), current().device)
     batches = CollaborativeBatches(
         dataset.histories("valid"),
         num_items=dataset.num_items,
@@ -93,7 +92,7 @@ def train_graph_encoder(
     with progress.task(f"graph encoder, temperature {temperature:g}", settings.num_steps) as task:
         for step in range(settings.num_steps):
             # A batch for each member: on the same batches they would come out more alike, and their mean no better.
-            drawn = moved(list(islice(stream, len(model.members))), device)
+            drawn = list(islice(stream, len(model.members)))
             if not drawn:  # nobody has a second interaction: content and start are all there is
                 break
             jointly = settings.quantization == "joint" and step >= settings.num_steps // 2

@@ -57,7 +57,7 @@ def dense_graph(dataset: Dataset) -> DenseGraph:
 def trained_on(device: torch.device) -> dict[str, np.ndarray]:
     processes.training_device = lambda name="auto": device
     found: dict[str, np.ndarray] = {}
-    with joined():
+    with joined(accumulate=2):
         assert current().device == device
         for name, has_time, changes in (
             ("sets", False, {}),
