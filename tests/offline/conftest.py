@@ -9,13 +9,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
+import redis
 
 from offline.__main__ import main
 from offline.artefacts import Catalogue
@@ -26,6 +27,8 @@ from offline.recipe_settings import Recipe
 from offline.run_folder import RunFolder
 from offline.train import train
 from offline.train_graph_rqvae import train_graph, train_rq_vae
+from service.contract.redis_keys import RedisKeys
+from service.contract.release_store import ReleaseStore
 from service.contract.trie import build_trie
 
 SIZE = 60
@@ -70,6 +73,22 @@ def trained_checkerboard(base: Path) -> tuple[Path, Path]:
     data = write_checkerboard(base / "checkerboard")
     train(data, RunFolder(base / "checkerboard-run"), "tiny", SEED)
     return data, base / "checkerboard-run"
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def keys(namespace: str) -> RedisKeys:
+    return RedisKeys(namespace)
+
+
+@pytest.fixture
+def store(client: redis.Redis, keys: RedisKeys) -> ReleaseStore:
+    return ReleaseStore(client, keys)
 
 
 @pytest.fixture(scope="session")

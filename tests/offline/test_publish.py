@@ -1,6 +1,5 @@
 """Publishing: a finished run becomes the active release, whole; whatever is wrong leaves the served one alone."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +19,6 @@ from service.contract.manifest import DECODER_ARRAY, ITEM_ENCODER_ARRAY, ITEM_VE
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from service.contract.trie import Trie
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def keys(namespace: str) -> RedisKeys:
-    return RedisKeys(namespace)
-
-
-@pytest.fixture
-def store(client: redis.Redis, keys: RedisKeys) -> ReleaseStore:
-    return ReleaseStore(client, keys)
 
 
 def all_keys(client: redis.Redis, keys: RedisKeys) -> set[bytes]:

@@ -1,6 +1,6 @@
 """`publish`, `releases`, `promote`, `rollback` as they are called: arms, places of blobs, signatures, refusals."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,6 @@ from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 
 KEY = "the-key-of-this-test"
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 @pytest.fixture

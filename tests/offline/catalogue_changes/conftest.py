@@ -1,6 +1,6 @@
 """The trained checkerboard as the served release, and folders of items that it does not have."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +39,6 @@ def write_new_items(folder: Path, *tastes: str, first: int = 0, **changes: Any) 
 @pytest.fixture(scope="session")
 def new_items() -> Callable[..., Path]:
     return write_new_items
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def keys(namespace: str) -> RedisKeys:
-    return RedisKeys(namespace)
-
-
-@pytest.fixture
-def store(client: redis.Redis, keys: RedisKeys) -> ReleaseStore:
-    return ReleaseStore(client, keys)
 
 
 @pytest.fixture

@@ -11,12 +11,6 @@ from tests.offline.releases.tiny_releases import Side
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 def side(
     client: redis.Redis, redis_url: str, namespace: str, tmp_path: Path, job: Any
 ) -> Iterator[Callable[[str, str], Side]]:

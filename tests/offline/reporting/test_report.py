@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -175,12 +174,6 @@ def test_other_versions_are_noted_and_refuse_nothing(
     train(trained[0], own_run, "tiny", 0)
     assert own_run.read_json("origin.json")["versions"] == [*before, {"python": "4.0"}]
     assert "<h3>Resumed with</h3>" in write_report(own_run).read_text()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 def test_a_run_beside_the_release_that_it_became(run: RunFolder, client: redis.Redis, namespace: str) -> None:

@@ -73,12 +73,6 @@ def event(item: str, *, user: str = "anna", time: int = NOW, event_id: str | Non
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 def shop(client: redis.Redis, namespace: str, tmp_path: Path) -> Shop:
     return Shop(client, namespace, tmp_path)
 

@@ -1,6 +1,5 @@
 """Two releases on the same held-out interactions, and recent histories through one: the trained checkerboard."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +18,6 @@ from service.constraints import ItemFilter
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
 from tests.offline.conftest import SIZE, item_id, user_id
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
