@@ -1,5 +1,6 @@
 """The one Redis of a service process: the private server of `home`, or the one that the settings name."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,10 +33,21 @@ def is_timeout(error: BaseException | None) -> bool:
     return False
 
 
-class RedisUnavailableError(RuntimeError):
-    """Redis cannot be reached, or does not do as asked; the message is for callers and holds no address."""
+RETRY_SPREAD_SECONDS = 4.0
+"""Over so long those who Redis refused are told to come back."""
 
-    retry_after_seconds = 1.0
+
+class RedisUnavailableError(RuntimeError):
+    """Redis cannot be reached, or does not do as asked; the message is for callers and holds no address.
+
+    Attributes:
+        retry_after_seconds: when to come back; drawn anew each time, so that those who were refused during an outage do
+            not all come in its first second, beside everybody else.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = random.uniform(0, RETRY_SPREAD_SECONDS)
 
 
 class RedisConnection:

@@ -10,6 +10,7 @@ does not hide it by making its callers wait.
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import defaultdict
@@ -99,7 +100,9 @@ def main() -> None:
         uvloop.run(closed_loop(callers, int(amount), float(seconds)))
     else:
         uvloop.run(open_loop(callers, float(amount), float(seconds)))
-    print(json.dumps(callers.requests))
+    with os.fdopen(sys.stdout.fileno(), "w", closefd=False) as buffered:
+        # With PYTHONUNBUFFERED print hands the list to the pipe as it is, and drops what that does not take at once.
+        json.dump(callers.requests, buffered)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Hears from Redis that a release was activated. Only ever a hint to look now: messages may be lost, polling is not."""
 
 import asyncio
+import random
 from contextlib import suppress
 
 from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
@@ -10,6 +11,10 @@ SILENCE_SECONDS = 15.0
 
 RETRY_SECONDS = 0.5
 """How soon a lost connection is tried again."""
+
+CALM_SECONDS = 3.0
+"""At most so long nothing is loaded after Redis came back: what waited for it comes first, and of several processes
+each loads at another moment."""
 
 
 class ReleaseChannel:
@@ -25,11 +30,14 @@ class ReleaseChannel:
         *,
         retry_seconds: float = RETRY_SECONDS,
         silence_seconds: float = SILENCE_SECONDS,
+        calm_seconds: float = CALM_SECONDS,
     ) -> None:
         self.told = asyncio.Event()
         self._connection = connection
         self._retry_seconds = retry_seconds
         self._silence_seconds = silence_seconds
+        self._calm_seconds = calm_seconds
+        self._has_listened = False
 
     async def wait(self, seconds: float) -> None:
         """Until something is told, or this long."""
@@ -52,10 +60,18 @@ class ReleaseChannel:
                 message = await channel.get_message(timeout=self._silence_seconds)
                 if message is not None:
                     asked = False
-                    if message["type"] in ("message", "subscribe"):  # once subscribed, what came before may be missed
+                    if message["type"] == "message":
                         self.told.set()
+                    elif message["type"] == "subscribe":
+                        self._subscribed()
                 elif asked:
                     return
                 else:
                     await channel.ping()
                     asked = True
+
+    def _subscribed(self) -> None:
+        """What came before may be missed: look, at once only if there was no outage."""
+        seconds = random.uniform(0, self._calm_seconds) if self._has_listened else 0.0
+        self._has_listened = True
+        asyncio.get_running_loop().call_later(seconds, self.told.set)

@@ -1,10 +1,12 @@
 """Hearing of releases: a message is enough, none is needed, and whatever Redis goes through, it is heard again."""
 
 import asyncio
+import random
 import signal
 import time
 from typing import Any
 
+import pytest
 import redis
 
 from service.contract.redis_keys import RedisKeys
@@ -97,6 +99,35 @@ def test_the_channel_survives_what_redis_goes_through(own_redis: Any, namespace:
         own_redis._process.send_signal(signal.SIGCONT)
         await heard(channel)
         assert not listening.done()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await connection.close()
+
+    asyncio.run(listen())
+
+
+def test_after_an_outage_it_looks_a_moment_later_and_at_the_first_time_and_when_told_at_once(
+    own_redis: Any, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn is always the longest delay, which is far beyond the test."""
+    monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
+    own_redis.start()
+    keys = RedisKeys(namespace)
+
+    async def listen() -> None:
+        connection = RedisConnection(Settings(redis_url=own_redis.url, namespace=namespace))
+        await asyncio.to_thread(connection.open)
+        channel = ReleaseChannel(connection, retry_seconds=0.05, calm_seconds=3600.0)
+        listening = asyncio.create_task(channel.listen())
+        with redis.Redis.from_url(own_redis.url) as client:
+            await asyncio.wait_for(channel.told.wait(), LIMIT_SECONDS)
+            channel.told.clear()
+            client.client_kill_filter(_type="pubsub")
+            await until(lambda: client.pubsub_numsub(keys.releases)[0][1] == 1)
+            await asyncio.sleep(0.2)
+            assert not channel.told.is_set()
+            client.publish(keys.releases, "v1")
+            await asyncio.wait_for(channel.told.wait(), LIMIT_SECONDS)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         await connection.close()

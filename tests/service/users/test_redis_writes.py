@@ -1,6 +1,7 @@
 """Writes that a real Redis does not take: full, a replica, failing over, hanging, gone, odd."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -8,7 +9,7 @@ import pytest
 import redis
 
 from service.contract.redis_keys import RedisKeys
-from service.redis_connection import RedisUnavailableError
+from service.redis_connection import RETRY_SPREAD_SECONDS, RedisUnavailableError
 from service.users.redis_writes import MOST_AT_ONCE, RedisWrites, Script
 from tests.service.with_redis import beside_client
 
@@ -30,9 +31,14 @@ async def write(writes: RedisWrites, key: str = "secret-key") -> list[Any]:
 async def refusal(writes: RedisWrites) -> str:
     with pytest.raises(RedisUnavailableError) as caught:
         await write(writes)
-    assert caught.value.retry_after_seconds >= 1
+    assert 0 <= caught.value.retry_after_seconds <= RETRY_SPREAD_SECONDS
     assert "secret-key" not in str(caught.value)
     return str(caught.value)
+
+
+def test_who_is_refused_is_not_told_to_come_back_with_all_others() -> None:
+    seconds = [math.ceil(RedisUnavailableError("away").retry_after_seconds) for _ in range(200)]
+    assert set(seconds) == set(range(1, int(RETRY_SPREAD_SECONDS) + 1))
 
 
 def test_a_full_redis(own_redis: Any, keys: RedisKeys, caplog: pytest.LogCaptureFixture) -> None:
