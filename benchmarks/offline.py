@@ -5,7 +5,7 @@
 Prints one JSON object; what is going on stands on stderr. Every size is a made-up log (benchmarks/scaling) and has a
 process of its own. The jobs themselves run, with a few steps of every training; what the `standard` recipe would take
 is projected from seconds per step, and throughput is of that. `growth`: time per interaction (item, user) at the
-largest size over that at the smallest, linear = 1. `--quick`: two small logs, less than a minute on a quiet machine.
+largest size over that at the smallest, linear = 1. `--quick`: two small logs, under two minutes on a quiet machine.
 A busy machine spoils all of these figures: `load_average` tells. Exit codes are those of the offline jobs.
 """
 

@@ -33,17 +33,17 @@ class Plan(NamedTuple):
         sizes: interactions of the logs.
         steps: of the graph encoder and of the generator.
         quantizer_steps: of the quantizer.
-        test_users: that are ranked.
+        interactions_per_test_user: of the log, for each test user that is ranked, so that their number grows with it.
     """
 
     sizes: tuple[int, ...]
     steps: int
     quantizer_steps: int
-    test_users: int
+    interactions_per_test_user: int
 
 
-FULL = Plan((1_000_000, 2_000_000, 4_000_000, 8_000_000), steps=4, quantizer_steps=4, test_users=1000)
-QUICK = Plan((50_000, 100_000), steps=4, quantizer_steps=2, test_users=200)
+FULL = Plan((1_000_000, 2_000_000, 4_000_000, 8_000_000), steps=4, quantizer_steps=4, interactions_per_test_user=1000)
+QUICK = Plan((50_000, 100_000), steps=4, quantizer_steps=2, interactions_per_test_user=250)
 
 UNITS = {
     "load": "interactions",
@@ -75,7 +75,7 @@ def measure(interactions: int, plan: Plan, *, seed: int, has_time: bool) -> dict
         full = comparable(dataset, seed)
         run = MeasuredRun(RunFolder(Path(folder, "run")), stopwatch)
         with stopwatch.listening():
-            train_recipe(data, with_test_users(dataset, plan.test_users), run, shortened(full, plan))
+            train_recipe(data, with_test_users(dataset, most_test_users(dataset, plan)), run, shortened(full, plan))
         with own_redis() as url, redis.Redis.from_url(url) as client, stopwatch.part("publish"):
             publish(run, ReleaseStore(client, RedisKeys("bench"), blobs_url=str(Path(folder, "blobs"))))
     return described(dataset, full, stopwatch, plan) | {"load_average": os.getloadavg()[0]}
@@ -100,6 +100,16 @@ def shortened(recipe: Recipe, plan: Plan) -> Recipe:
     )
 
 
+def most_test_users(dataset: Dataset, plan: Plan) -> int:
+    """How many test users are ranked, if there are as many."""
+    return max(1, num_interactions(dataset) // plan.interactions_per_test_user)
+
+
+def num_interactions(dataset: Dataset) -> int:
+    """Of all parts together."""
+    return sum(len(part.users) for part in (dataset.train, dataset.valid, dataset.test))
+
+
 def with_test_users(dataset: Dataset, most_users: int) -> Dataset:
     """The dataset with that many test users, evenly spread."""
     users = np.unique(dataset.test.users)
@@ -112,10 +122,10 @@ def with_test_users(dataset: Dataset, most_users: int) -> Dataset:
 def described(dataset: Dataset, full: Recipe, stopwatch: Stopwatch, plan: Plan) -> dict[str, Any]:
     """Seconds, throughput and memory of every stage, and what the full recipe would take."""
     counts = {
-        "interactions": sum(len(part.users) for part in (dataset.train, dataset.valid, dataset.test)),
+        "interactions": num_interactions(dataset),
         "users": dataset.num_users,
         "items": dataset.num_items,
-        "users ranked": min(plan.test_users, len(np.unique(dataset.test.users))),
+        "users ranked": min(most_test_users(dataset, plan), len(np.unique(dataset.test.users))),
     }
     wanted = {
         "graph encoder": full.graph.num_steps,

@@ -12,7 +12,7 @@ from benchmarks.offline import sizes_of
 from benchmarks.scaling.growth import bars, growth
 from benchmarks.scaling.interactions import ITEMS_PER_TASTE, LogSize, draw, size_of, write_log
 from benchmarks.scaling.measured_run import Loop, Measured, MeasuredRun, Stopwatch
-from benchmarks.scaling.stages import QUICK, UNITS, comparable, described, shortened, with_test_users
+from benchmarks.scaling.stages import QUICK, UNITS, comparable, described, num_interactions, shortened, with_test_users
 from offline.dataset import Dataset, load_dataset
 from offline.recipes import tiny
 from offline.run_folder import RunFolder
@@ -76,8 +76,9 @@ def test_what_the_recipe_would_take_is_projected(dataset: Dataset) -> None:
     stopwatch.parts |= {stage: Measured(2.0, 3.0, 7 * 2**20) for stage in UNITS}
     stopwatch.parts["generator"] = Measured(2.0 + 0.5, 3.0 + 0.8, 7 * 2**20)
     stopwatch.loops |= {"generator": Loop(5, 0.5, 0.8), "rank valid users": Loop(9, 1.0, 1.0)}
-    report = described(dataset, recipe, stopwatch, QUICK)
-    assert (report["users"], report["items"], report["users_ranked"]) == (60, 60, 60)
+    plan = QUICK._replace(interactions_per_test_user=num_interactions(dataset) // 7)
+    report = described(dataset, recipe, stopwatch, plan)
+    assert (report["users"], report["items"], report["users_ranked"]) == (60, 60, 7)
     found = report["stages"]["generator"]
     num_steps = recipe.generator.num_steps
     assert found["loops"] == {
