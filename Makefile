@@ -13,8 +13,8 @@ help: ## list the targets
 	@echo
 	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
 	@echo "  CHECK=1 (answer one request and stop); with CSV=orders.csv and, if there is one, ITEMS=items.csv it"
-	@echo "  tries your own log and says whether MMGRec is worth it. make test takes ARGS=\"what pytest takes\","
-	@echo "  make soak ARGS=\"--seconds 60\"."
+	@echo "  tries your own log and says whether MMGRec is worth it (MAP=\"user_id=COLUMN,item_id=COLUMN\" where the"
+	@echo "  columns are not guessed). make test takes ARGS=\"what pytest takes\", make soak ARGS=\"--seconds 60\"."
 	@echo "  They stand after make; of them, the environment gives CHECK alone."
 	@echo "  PYTHON=path chooses the Python (3.11 to 3.13) at the first install."
 
@@ -22,8 +22,9 @@ install: ## make .venv and install everything into it; a second run does nothing
 	$(INSTALL)
 
 demo: ## train on a small shop and serve recommendations
+	$(if $(call given,CSV),,$(if $(call given,ITEMS)$(call given,MAP),$(error ITEMS= and MAP= go with CSV=, the log that they belong to)))
 	$(INSTALL)
-	$(BIN)/python -m offline $(if $(call given,CSV),try "$(CSV)" $(if $(call given,ITEMS),--items "$(ITEMS)"),demo) $(if $(call given,DATA),--data "$(DATA)") $(if $(filter-out 0,$(CHECK)),--check) $(if $(call given,PORT),--port "$(PORT)") $(if $(call given,HOME_DIR),--home "$(HOME_DIR)")
+	$(BIN)/python -m offline $(if $(call given,CSV),try "$(CSV)" $(if $(call given,ITEMS),--items "$(ITEMS)") $(if $(call given,MAP),--map "$(MAP)"),demo) $(if $(call given,DATA),--data "$(DATA)") $(if $(filter-out 0,$(CHECK)),--check) $(if $(call given,PORT),--port "$(PORT)") $(if $(call given,HOME_DIR),--home "$(HOME_DIR)")
 
 test: ## run the tests
 	$(INSTALL)
@@ -52,11 +53,10 @@ format: ## let ruff format and repair what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: ## run every benchmark but the soak; each prints JSON
+bench: ## run every benchmark that needs no dataset, but the soak; each prints JSON
 	$(INSTALL)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	@for file in benchmarks/[a-z]*.py; do \
-	    [ -f "$$file" ] || { echo "There are no benchmarks yet."; exit 0; }; \
 	    name=$${file#benchmarks/}; \
 	    [ "$$name" != soak.py ] || continue; \
 	    echo "== $$name"; \

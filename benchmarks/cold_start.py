@@ -8,6 +8,7 @@ interactions beside it. Then every user who has one of them in the test split an
 for 20 items, through the served decoder at its default tier, from the whole catalogue and from the new items alone.
 Beside it stand content-kNN (benchmarks.scoring.cold_peers) and popularity on the same users. Prints one JSON object;
 what is going on stands on stderr. With --run-folder the training is kept there and taken from there.
+Without --data nothing is measured.
 """
 
 import argparse
@@ -46,15 +47,18 @@ BATCH_USERS = 64
 LENGTH = 20
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset folder with features/")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="dataset folder with features/")
     parser.add_argument("--recipe", default="standard", help="recipe of the run (default standard)")
     parser.add_argument("--share", type=float, default=0.1, help="of the items that appear later")
     parser.add_argument("--seed", type=int, default=0, help="which items, and the training")
     parser.add_argument("--run-folder", type=Path, metavar="DIR", help="keep the training here")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    if arguments.data is None:
+        print(json.dumps({"benchmark": "cold_start", "skipped": "takes minutes; name --data DIR"}))
+        return 0
     world = choose_cold(load_dataset(arguments.data, seed=arguments.seed), arguments.share, arguments.seed)
     with tempfile.TemporaryDirectory(prefix="mm") as made:
         folder = arguments.run_folder or Path(made)

@@ -154,14 +154,6 @@ def dataset_text_space(dataset: Dataset, dim: int, seed: int) -> TextSpace:
     return fit_text_space(texts, dim=dim, seed=seed)
 
 
-def dataset_text_features(dataset: Dataset, dim: int, seed: int) -> FloatArray:
-    """Text vectors of a dataset's items, [num_items, at most dim]: see `dataset_text_space`, which has the arguments.
-
-    A row of NaN where an item has neither title nor category.
-    """
-    return dataset_text_space(dataset, dim, seed).vectors(item_texts(dataset.titles, dataset.categories))
-
-
 def _sample(rows: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
     if len(rows) <= _BLOCK_ROWS:
         return rows

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from docs.making.marked_parts import table
+from service.edge.doors import Door, door_of
 
 Node = dict[str, Any]
 
@@ -19,7 +20,12 @@ _ABOUT = (
     "requests share runs, what a deadline means, an example of each route by `curl`, and what is answered beyond "
     "every limit: [Calling the service](calling.md)."
 )
-_DOORS = {"none": "no key", "api": "an API key, where there are any", "admin": "an admin key"}
+_DOORS: dict[Door, str] = {
+    "open": "no key",
+    "metrics": "no key, or an API key with `MMGREC_METRICS_PUBLIC=0`",
+    "admin": "an admin key",
+    "api": "an API key, where there are any",
+}
 
 
 def api_page(document: Node, command: str) -> str:
@@ -31,7 +37,7 @@ def api_page(document: Node, command: str) -> str:
     """
     routes = list(_routes(document))
     overview = [
-        (f"[`{method} {path}`](#{anchor(f'{method} {path}')})", _first_line(route), _DOORS[_door(route)])
+        (f"[`{method} {path}`](#{anchor(f'{method} {path}')})", _first_line(route), _DOORS[door_of(path)])
         for method, path, route in routes
     ]
     schemas = {name: node for name, node in document["components"]["schemas"].items() if name not in _LEFT_OUT}
@@ -56,13 +62,6 @@ def _routes(document: Node) -> Iterator[tuple[str, str, Node]]:
     for path, operations in document["paths"].items():
         for method, route in operations.items():
             yield method.upper(), path, route
-
-
-def _door(route: Node) -> str:
-    security = route.get("security", [])
-    if not security:
-        return "none"
-    return "api" if {} in security else "admin"
 
 
 def _first_line(route: Node) -> str:

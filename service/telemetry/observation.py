@@ -112,8 +112,11 @@ FIXED_PATHS = frozenset({"/recommend", "/recommend/batch", "/events", "/info", "
 
 
 def _level(request: Ended, route: str) -> int:
-    """Faults are warnings; those who ask every few seconds whether all is well are seen at level debug alone."""
-    if request.status >= 500:
+    """Faults are warnings; those who ask every few seconds whether all is well are seen at level debug alone.
+
+    Also when they are told that it is not: what is wrong is logged once, by the part that knows.
+    """
+    asks_how_it_is = door_of(request.scope["path"]) == "open"
+    if request.status >= 500 and not (asks_how_it_is and request.status == 503):
         return logging.WARNING
-    quiet = route == "/metrics" or door_of(request.scope["path"]) == "open"
-    return logging.DEBUG if quiet else logging.INFO
+    return logging.DEBUG if asks_how_it_is or route == "/metrics" else logging.INFO

@@ -1,6 +1,5 @@
 """The benchmark of the warm start: what yesterday lacks, and what is made of two runs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +75,6 @@ def test_two_runs_beside_each_other() -> None:
     assert found["saved_share"] == 0.75
     assert found["warm_less_cold"]["served"] == {"recall@20": -0.01, "ndcg@20": -0.005}
     assert (found["kept_codes_share"], found["kept_rec_ids_share"]) == (0.99, 0.99)
-
-
-def test_without_data_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert warm_start.main([]) == 0
-    assert "skipped" in json.loads(capsys.readouterr().out)
 
 
 def test_a_folder_that_is_none_ends_with_the_code_of_a_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,9 +51,9 @@ def test_links_within_the_page_of_the_api_lead_somewhere(pages: dict[Path, str])
 
 def test_a_route_without_parameters_and_a_body_without_fields_make_a_page() -> None:
     route = {"description": "Says yes.\nAlways.", "responses": {"200": {"description": "Yes"}}}
-    document = {"paths": {"/yes": {"get": route}}, "components": {"schemas": {"Empty": {"type": "object"}}}}
+    document = {"paths": {"/health": {"get": route}}, "components": {"schemas": {"Empty": {"type": "object"}}}}
     page = api_page(document, "make it")
-    assert "| [`GET /yes`](#get-yes) | Says yes. | no key |" in page
+    assert "| [`GET /health`](#get-health) | Says yes. | no key |" in page
     assert "| 200 | Yes |  |" in page
     assert "### Empty" in page
 

@@ -8,7 +8,7 @@ import pytest
 from offline import text_features
 from offline.dataset import Dataset, Interactions
 from offline.errors import BadInputError
-from offline.text_features import dataset_text_features, item_texts, text_vectors
+from offline.text_features import dataset_text_space, item_texts, text_vectors
 
 SHOES = ["red running shoe", "blue running shoes", "running shoe for children"]
 SOAPS = ["lavender hand soap", "soap with lavender oil", "hand soap, unscented"]
@@ -158,14 +158,17 @@ def test_item_texts_refuse_different_lengths() -> None:
 
 def test_dataset_vectors_use_titles_and_categories() -> None:
     shop = dataset(["Red shoe", "", "Soap", ""], [[], ["shoe"], ["bath"], []])
-    vectors = dataset_text_features(shop, dim=8, seed=0)
+    texts = item_texts(shop.titles, shop.categories)
+    vectors = dataset_text_space(shop, dim=8, seed=0).vectors(texts)
     assert np.isnan(vectors).all(axis=1).tolist() == [False, False, False, True]
     assert vectors[0] @ vectors[1] > vectors[2] @ vectors[1]
-    np.testing.assert_array_equal(vectors, dataset_text_features(replace(shop, name="other"), dim=8, seed=0))
+    np.testing.assert_array_equal(
+        vectors, dataset_text_space(replace(shop, name="other"), dim=8, seed=0).vectors(texts)
+    )
 
 
 def test_dataset_without_any_text_is_refused_with_the_cure() -> None:
     with pytest.raises(BadInputError) as refusal:
-        dataset_text_features(dataset(["", " "]), dim=8, seed=0)
+        dataset_text_space(dataset(["", " "]), dim=8, seed=0)
     for fragment in ("'corner-shop'", "any of 2 items", "add features/<modality>.npy", "'title' or 'categories'"):
         assert fragment in str(refusal.value)

@@ -134,6 +134,20 @@ def test_every_request_leaves_one_line(own_service: httpx.Client, lines: Lines, 
     assert (other["route"], other["status"], other["error"]) == ("other", 404, "not_found")
 
 
+def test_who_asks_about_health_leaves_no_line_also_when_the_answer_is_no(
+    settings: Settings, running: Running, wait_for: WaitFor, fake_decoder: Any, lines: Lines
+) -> None:
+    """An orchestrator asks every second while a replica starts; that there is no release is logged once, by the watch."""
+    with running(create_app(settings, decoder_factory=fake_decoder)) as client:
+        wait_for(lambda: any("publish one" in line["message"] for line in lines.written))
+        assert client.get("/health/ready").status_code == 503
+        client.post("/recommend", json={"user_id": "anna"})
+        wait_for(lambda: len(lines.of_requests()) == 1)
+        assert [(line["route"], line["status"], line["level"]) for line in lines.of_requests()] == [
+            ("/recommend", 503, "warning")
+        ]
+
+
 def test_a_user_has_the_same_hash_in_every_line_when_the_key_is_set(
     settings: Settings, publish: Any, running: Running, wait_for: WaitFor, fake_decoder: Any, lines: Lines
 ) -> None:
