@@ -1,4 +1,4 @@
-"""The exchange of a Redis password, typed as docs/operations.md has it, with a real server on the users of make_secrets."""
+"""The exchange of a Redis password, typed as docs/operations.md has it: a real server, the users of make_secrets."""
 
 import os
 import re
