@@ -14,7 +14,8 @@ help: ## list the targets
 	@echo "  make demo takes DATA=folder of a dataset (else the built-in shop), PORT=number, HOME_DIR=folder,"
 	@echo "  CHECK=1 (answer one request and stop); with CSV=orders.csv and, if there is one, ITEMS=items.csv it"
 	@echo "  tries your own log and says whether MMGRec is worth it (MAP=\"user_id=COLUMN,item_id=COLUMN\" where the"
-	@echo "  columns are not guessed). make test takes ARGS=\"what pytest takes\", make soak ARGS=\"--seconds 60\"."
+	@echo "  columns are not guessed). make test takes ARGS=\"what pytest takes\", make soak ARGS=\"--seconds 60\","
+	@echo "  make secrets NAMESPACE, REDIS_ADDRESS and SECRETS_DIR."
 	@echo "  They stand after make; of them, the environment gives CHECK alone."
 	@echo "  PYTHON=path chooses the Python (3.11 to 3.13) at the first install."
 
@@ -102,7 +103,8 @@ sbom: ## list the packages of .venv (with licences) and of the images in dist/sb
 	@ls dist/sbom-*.cdx.json
 
 secrets: ## make what docker-compose.yml needs: docker/secrets, each secret once, and .env
-	@sh docker/make_secrets.sh
+	@NAMESPACE="$(call given,NAMESPACE)" REDIS_ADDRESS="$(call given,REDIS_ADDRESS)" \
+	    sh docker/make_secrets.sh "$(or $(call given,SECRETS_DIR),docker/secrets)"
 	@[ -e .env ] || { cp .env.example .env && echo "made .env"; }
 
 lock: ## make the locks of the images anew from pyproject.toml and constraints.txt

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the secrets of docker-compose.yml, each a file; what is there already stays.
 #   sh docker/make_secrets.sh [FOLDER]     default: docker/secrets
-# NAMESPACE=mmgrec     MMGREC_NAMESPACE of the service: the Redis users reach its keys alone
+# NAMESPACE=mmgrec     MMGREC_NAMESPACE of the service: the Redis users reach its keys alone; once made, another is refused
 # REDIS_ADDRESS=redis:6379/0    as the containers see it
 # The folder is its owner's alone. The files in it can be read by anyone who gets that far, because Docker mounts them
 # as they are and the processes in the containers are not root.
@@ -49,6 +49,9 @@ user health on nopass resetkeys resetchannels -@all +ping
 user service on #$(sha256 "$service") resetkeys resetchannels &$n:* %R~$n:release:* %R~$n:blob:* %R~$n:overlay ~$n:history:* ~$n:seen:* ~$n:event:* ~$n:events:* ~$n:active ~$n:lock:* +@all -@dangerous -@admin +info
 user offline on #$(sha256 "$offline") resetkeys resetchannels &$n:* ~$n:* +@all -@dangerous -@admin +info"
 fi
+made_for=$(sed -n 's/^user offline .* ~\([^ ]*\):\* .*/\1/p' "$folder/redis_acl")
+[ "${NAMESPACE:-$made_for}" = "$made_for" ] ||
+    fail "NAMESPACE=$NAMESPACE, but the Redis users of $folder/redis_acl are bound to '$made_for': remove redis_acl, run this again, restart Redis and exchange the replicas; or name another folder"
 [ -f "$folder/redis_url_service" ] && [ -f "$folder/redis_url_offline" ] ||
     fail "$folder has redis_acl without the URLs of its users: remove redis_acl, run this again, and start Redis anew"
 
@@ -58,10 +61,14 @@ fi
 [ -f "$folder/log_hash_key" ] || write log_hash_key "$(random)"
 [ -f "$folder/grafana_password" ] || write grafana_password "$(random)"
 
-# The key itself is for callers and goes into no container; the service has its hash.
-if [ ! -f "$folder/api_keys" ]; then
+# make_keys FILE NAME: a key, which goes into no container, and FILEs, which has its hash, for the service
+make_keys() {
+    [ ! -f "$folder/$1s" ] || return 0
     key=mmgrec_$(random)
-    write api_key "$key"
-    chmod 400 "$folder/api_key"
-    write api_keys "web:$(sha256 "$key")"
-fi
+    write "$1" "$key"
+    chmod 400 "$folder/$1"
+    write "$1s" "$2:$(sha256 "$key")"
+}
+
+make_keys api_key web
+make_keys admin_key operator

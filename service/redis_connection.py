@@ -33,6 +33,11 @@ def is_timeout(error: BaseException | None) -> bool:
     return False
 
 
+def is_refused(error: BaseException | None) -> bool:
+    """Whether Redis answered that its user may not do that (NOPERM)."""
+    return isinstance(error, redis.exceptions.NoPermissionError)
+
+
 RETRY_SPREAD_SECONDS = 4.0
 """Over so long those who Redis refused are told to come back."""
 
@@ -101,7 +106,16 @@ class RedisConnection:
         try:
             yield self.open()
         except (RedisUnavailableError, *RedisFailure) as error:
-            raise RedisUnavailableError(self.cure) from error
+            raise RedisUnavailableError(self.cure_of(error)) from error
+
+    def cure_of(self, error: BaseException) -> str:
+        """What callers are told when Redis failed with this error; a refusal is no outage."""
+        if is_refused(error):
+            return (
+                f"the user of MMGREC_REDIS_URL has no permission for namespace {self.keys.namespace!r}: "
+                "make its Redis user for that namespace, or correct MMGREC_NAMESPACE"
+            )
+        return self.cure
 
     @property
     def cure(self) -> str:

@@ -37,9 +37,10 @@ def _redis_binary() -> str | None:
 class RedisServer:
     """A Redis on a Unix socket; with `durable`, acknowledged writes survive a kill and a new start."""
 
-    def __init__(self, binary: str, folder: Path, *, durable: bool) -> None:
+    def __init__(self, binary: str, folder: Path, *, durable: bool, acl_file: Path | None = None) -> None:
         self._command = [binary, "--port", "0", "--unixsocket", str(folder / "redis.sock"), "--dir", str(folder)]
         self._command += ["--appendonly", "yes" if durable else "no", "--appendfsync", "always", "--save", ""]
+        self._command += [] if acl_file is None else ["--aclfile", str(acl_file)]
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{folder / 'redis.sock'}"
 
@@ -50,6 +51,8 @@ class RedisServer:
             while True:
                 try:
                     client.ping()
+                    return
+                except redis.AuthenticationError:  # it is up, and wants to know who asks
                     return
                 except redis.RedisError:
                     if time.monotonic() > deadline:

@@ -245,7 +245,7 @@ class ReleaseWatch:
             where = f"no release is published in namespace {self._settings.namespace}"
             return Problem("no_release", f"{where}; publish one: {PUBLISH}")
         if isinstance(error, (RedisUnavailableError, *RedisFailure)):
-            return Problem("redis_unreachable", self._connection.cure)
+            return Problem("redis_unreachable", self._connection.cure_of(error))
         if isinstance(error, BlobsUnreachableError):
             cure = "check MMGREC_BLOBS_URL, and the credentials for it; the service's log says more"
             return Problem("blobs_unreachable", f"the place of the releases' blobs cannot be read: {cure}")

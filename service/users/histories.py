@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from service.contract.history_scripts import DEFAULT_SEEN_CAP
 from service.contract.redis_keys import HISTORY_CAP
-from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
+from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_refused
 from service.users.circuit_breaker import PAUSE_SECONDS, CircuitBreaker
 from service.users.gathering import Alarm, Pause
 from service.users.history_cache import DEFAULT_CACHE_BYTES, HistoryCache
@@ -206,7 +206,8 @@ class Histories:
         """Log now and then that one user cannot be read; the command is not quoted, for it holds the user's id."""
         if time.monotonic() - self._refusal_logged_at >= _REFUSAL_LOG_SECONDS:
             self._refusal_logged_at = time.monotonic()
-            hint = "is a key of another type in the namespace?"
+            wrong_type = "is a key of another type in the namespace?"
+            hint = self._connection.cure_of(error) if is_refused(error) else wrong_type
             logger.warning("a user's history cannot be read: %s; %s", type(error).__name__, hint)
 
 

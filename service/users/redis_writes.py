@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from redis.asyncio.client import Pipeline
 
-from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError
+from service.redis_connection import RedisConnection, RedisFailure, RedisUnavailableError, is_refused
 from service.users.circuit_breaker import PAUSE_SECONDS, CircuitBreaker
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class RedisWrites:
                     replies = list(await pipeline.execute(raise_on_error=False))
             except (RedisUnavailableError, *RedisFailure) as error:
                 self._breaker.failed(error)
-                raise self._failure(self._connection.cure, error) from error
+                raise self._failure(self._connection.cure_of(error), error) from error
             self._breaker.answered()
             return replies
 
@@ -110,6 +110,8 @@ class RedisWrites:
             raise self._failure("Redis takes no writes: it is a replica, or it is failing over", error)
         if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM" in text:
             raise self._failure("Redis is full: raise its maxmemory, or keep fewer events and shorter histories", error)
+        if is_refused(error):
+            raise self._failure(self._connection.cure_of(error), error)
         raise self._failure("Redis refuses to write: the service's log says why", error)
 
     def _failure(self, why: str, error: Exception | None = None) -> RedisUnavailableError:

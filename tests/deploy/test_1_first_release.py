@@ -71,8 +71,15 @@ def test_users_get_recommendations_through_the_proxy(stack: Stack, users: list[s
 
 def test_strangers_and_scrapers_get_nothing(stack: Stack) -> None:
     assert stack.answer("GET", "/metrics").status == 404
-    assert stack.answer("GET", "/admin/releases").status == 404
+    assert stack.answer("GET", "/%6detrics").status == 404
+    assert stack.answer("GET", "/admin/releases").status == 401, "a caller is no operator"
     assert stack.answer("POST", "/recommend", {"history": []}, key="mmgrec_of_somebody_else").status == 401
+
+
+def test_an_operator_has_a_key_of_his_own(stack: Stack) -> None:
+    key = (stack.folder / "secrets/admin_key").read_text(encoding="utf-8").strip()
+    answer = stack.answer("GET", "/admin/releases", key=key)
+    assert (answer.status, len(answer.body["releases"])) == (200, 1)
 
 
 def test_redis_lets_the_service_change_no_release(stack: Stack) -> None:

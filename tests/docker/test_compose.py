@@ -1,6 +1,7 @@
 """docker-compose.yml keeps to what docker-compose 1.29 and Compose v2 both know, and confines what it starts."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def test_every_secret_is_made_and_every_one_that_is_mounted_is_declared(tmp_path
     assert {name: found["file"] for name, found in declared.items()} == {
         name: f"${{SECRETS_DIR:-./docker/secrets}}/{name}" for name in declared
     }
-    assert set(declared) | {"api_key"} == {path.name for path in tmp_path.iterdir()}
+    assert set(declared) | {"api_key", "admin_key"} == {path.name for path in tmp_path.iterdir()}
     for name, service in SERVICES.items():
         assert set(service.get("secrets", [])) <= set(declared), name
         files = [value for value in service.get("environment", {}).values() if str(value).startswith("/run/secrets/")]
@@ -88,6 +89,23 @@ def test_every_secret_is_made_and_every_one_that_is_mounted_is_declared(tmp_path
 
 def test_the_service_holds_no_key_that_signs_and_no_password_of_the_jobs() -> None:
     assert {"signing_key", "redis_url_offline", "redis_acl"} & set(SERVICES["service"]["secrets"]) == set()
+
+
+def test_an_upgrade_builds_every_image_of_ours() -> None:
+    """A plain `build`, and `up --build`, leave out what stands under a profile: the jobs would stay what they were."""
+    images = {service["image"]: set[str]() for service in SERVICES.values() if "build" in service}
+    for name, service in SERVICES.items():
+        if "build" in service:
+            images[service["image"]].add(name)
+    assert len(images) == 2
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    upgrading = page.partition("\n## Upgrading\n")[2].partition("\n## ")[0]
+    texts = {"Upgrading": upgrading, "operations.md": page} | {path.name: path.read_text() for path in COMPOSE_FILES}
+    for where, text in texts.items():
+        commands = re.findall(r"docker-compose (?:-f \S+ )*build\b([a-z ]*)", text)
+        assert commands, where
+        for command in commands:
+            assert all(names & set(command.split()) for names in images.values()), (where, command)
 
 
 def test_every_file_that_it_mounts_or_builds_from_is_there() -> None:

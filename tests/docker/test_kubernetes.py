@@ -1,5 +1,6 @@
 """docker/kubernetes, rendered by kubectl and held against the schemas of Kubernetes."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_the_validation_would_see_a_field_that_is_not_there() -> None:
 
 def test_everybody_is_confined(base: Objects) -> None:
     found = pods(base)
-    assert set(found) == {"mmgrec-service", "mmgrec-redis", "mmgrec-retrain", "mmgrec-load-histories"}
+    assert set(found) == {"mmgrec-service", "mmgrec-redis", "mmgrec-retrain", "mmgrec-load-histories", "mmgrec-desk"}
     for name, spec in found.items():
         assert spec["automountServiceAccountToken"] is False, name
         assert spec["enableServiceLinks"] is False, f"{name}: MMGREC_PORT would be set to tcp://..."
@@ -155,7 +156,8 @@ def test_a_run_that_was_refused_is_not_tried_again(base: Objects) -> None:
     rules = job["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
     assert [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"] == [[2, 3, 4]]
     assert job["jobTemplate"]["spec"]["backoffLimit"] == 3
-    assert base["CronJob", "mmgrec-load-histories"]["spec"]["suspend"] is True, "by hand alone"
+    for name in ("mmgrec-load-histories", "mmgrec-desk"):
+        assert base["CronJob", name]["spec"]["suspend"] is True, "by hand alone"
 
 
 def test_the_jobs_have_arguments_that_exist(base: Objects) -> None:
@@ -165,9 +167,27 @@ def test_the_jobs_have_arguments_that_exist(base: Objects) -> None:
         assert job == command
         known = {option for each in get_command(cli).commands[job].params for option in each.opts}
         assert set(flags[::2]) <= known
-        labels = base["CronJob", name]["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
-        allowed = base["NetworkPolicy", "mmgrec-redis"]["spec"]["ingress"][0]["from"][0]["podSelector"]
-        assert labels["app.kubernetes.io/name"] in allowed["matchExpressions"][0]["values"], "it cannot reach Redis"
+
+
+def test_every_job_reaches_redis(base: Objects) -> None:
+    allowed = base["NetworkPolicy", "mmgrec-redis"]["spec"]["ingress"][0]["from"][0]["podSelector"]
+    for kind, name in base:
+        if kind == "CronJob":
+            labels = base[kind, name]["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+            assert labels["app.kubernetes.io/name"] in allowed["matchExpressions"][0]["values"], name
+
+
+def test_the_desk_has_all_that_the_jobs_have(base: Objects) -> None:
+    """What docs/operations.md runs there: the dataset comes in, `rollback`, `releases save`."""
+    desk, retrain = (pods(base)[name] for name in ("mmgrec-desk", "mmgrec-retrain"))
+    assert desk["volumes"] == retrain["volumes"]
+    for part in ("image", "env", "envFrom", "volumeMounts", "securityContext"):
+        assert desk["containers"][0][part] == retrain["containers"][0][part], part
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    jobs = re.findall(r"^kubectl exec job/desk -- python -m offline (\w+)", page, re.MULTILINE)
+    assert {"rollback", "releases"} <= set(jobs) <= set(get_command(cli).commands)
+    started = re.findall(r"^kubectl create job --from=cronjob/(\S+)", page, re.MULTILINE)
+    assert {("CronJob", name) for name in started} <= set(base)
 
 
 def test_the_gpu_overlay_gives_every_replica_a_gpu_and_the_image_for_it(base: Objects, gpu: Objects) -> None:
@@ -177,5 +197,22 @@ def test_the_gpu_overlay_gives_every_replica_a_gpu_and_the_image_for_it(base: Ob
         assert "memory" in container["resources"]["limits"], "the patch adds to the limits"
     (container,) = pods(gpu)["mmgrec-service"]["containers"]
     assert container["image"] == "mmgrec-service:gpu"
+    assert pods(gpu)["mmgrec-retrain"]["containers"][0]["image"] == "mmgrec-offline:latest"
     assert {"name": "MMGREC_DEVICE", "value": "cuda"} in container["env"]
     assert len(container["env"]) == len(pods(base)["mmgrec-service"]["containers"][0]["env"]) + 1
+
+
+@pytest.mark.parametrize("registry", ["registry.example/team", "registry.example:5000"])
+def test_the_gpu_overlay_takes_its_image_from_the_registry_of_the_base(
+    folder: Path, tmp_path: Path, registry: str
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    settings = tmp_path / "base/kustomization.yaml"
+    text = settings.read_text()
+    for name in ("mmgrec-service", "mmgrec-offline"):
+        assert f"newName: {name}\n    newTag: latest" in text
+        text = text.replace(f"newName: {name}\n    newTag: latest", f'newName: {registry}/{name}\n    newTag: "0.9"')
+    settings.write_text(text)
+    found = pods(rendered(tmp_path / "overlays/gpu"))
+    assert found["mmgrec-service"]["containers"][0]["image"] == f"{registry}/mmgrec-service:gpu"
+    assert found["mmgrec-retrain"]["containers"][0]["image"] == f"{registry}/mmgrec-offline:0.9"

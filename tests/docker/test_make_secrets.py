@@ -47,10 +47,19 @@ def test_nobody_is_the_default_user_and_the_health_check_can_only_ping(folder: P
     assert lines[1].split() == [*("user", "health", "on", "nopass", "resetkeys", "resetchannels", "-@all", "+ping")]
 
 
-def test_the_key_opens_the_service(folder: Path) -> None:
-    keys = KeyRing(None, folder / "api_keys", setting="MMGREC_API_KEYS")
-    assert keys.owner((folder / "api_key").read_bytes().strip()) == "web"
+@pytest.mark.parametrize(("which", "owner"), [("api", "web"), ("admin", "operator")])
+def test_the_key_opens_its_door_of_the_service_and_no_other(folder: Path, which: str, owner: str) -> None:
+    keys = KeyRing(None, folder / f"{which}_keys", setting=f"MMGREC_{which.upper()}_KEYS")
+    for other in ("api", "admin"):
+        expected = owner if other == which else None
+        assert keys.owner((folder / f"{other}_key").read_bytes().strip()) == expected
     assert keys.owner(b"mmgrec_another") is None
+
+
+def test_nothing_secret_is_printed(tmp_path: Path) -> None:
+    done = make(tmp_path)
+    for text in contents(tmp_path).values():
+        assert not any(word in done.stdout + done.stderr for word in text.split() if len(word) > 30)
 
 
 def test_what_is_signed_is_trusted(folder: Path) -> None:
@@ -60,7 +69,7 @@ def test_what_is_signed_is_trusted(folder: Path) -> None:
 def test_containers_can_read_it_and_other_people_of_this_machine_cannot(folder: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert modes.pop("api_key") == 0o400
+    assert (modes.pop("api_key"), modes.pop("admin_key")) == (0o400, 0o400)
     assert set(modes.values()) == {0o444}
 
 
@@ -86,6 +95,37 @@ def test_another_namespace_and_another_address(tmp_path: Path) -> None:
     assert "~shop:history:*" in (tmp_path / "redis_acl").read_text()
     assert "mmgrec:" not in (tmp_path / "redis_acl").read_text()
     assert (tmp_path / "redis_url_offline").read_text().endswith("@mmgrec-redis:6379/1\n")
+
+
+def test_the_namespace_of_users_that_are_there_cannot_be_changed_unnoticed(tmp_path: Path) -> None:
+    make(tmp_path, NAMESPACE="shop.a")
+    before = contents(tmp_path)
+    done = make(tmp_path, NAMESPACE="shop")
+    assert done.returncode == 2
+    assert "NAMESPACE=shop," in done.stderr
+    assert "bound to 'shop.a'" in done.stderr
+    assert "remove redis_acl" in done.stderr
+    assert contents(tmp_path) == before
+    assert make(tmp_path, NAMESPACE="shop.a").returncode == 0
+    assert make(tmp_path, NAMESPACE="").returncode == 0, "nobody asked for one"
+
+
+def test_make_passes_on_what_it_was_given_and_nothing_that_stands_in_the_environment(tmp_path: Path) -> None:
+    def made(*given: str) -> str:
+        command = ["make", "-n", "secrets", *given]
+        environment = os.environ | {"NAMESPACE": "stray", "REDIS_ADDRESS": "stray:1", "SECRETS_DIR": "/stray"}
+        printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+        recipe = printed.partition("[ -e .env ]")[0]
+        subprocess.run(["sh", "-c", recipe], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        return printed
+
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker/make_secrets.sh").symlink_to(ROOT / "docker/make_secrets.sh")
+    assert "stray" not in made()
+    assert "~mmgrec:history:*" in (tmp_path / "docker/secrets/redis_acl").read_text()
+    assert "stray" not in made("NAMESPACE=shop", "SECRETS_DIR=of our own", "REDIS_ADDRESS=there:6379/0")
+    assert "~shop:history:*" in (tmp_path / "of our own/redis_acl").read_text()
+    assert (tmp_path / "of our own/redis_url_service").read_text().endswith("@there:6379/0\n")
 
 
 def test_a_wrong_namespace_is_refused_before_anything_is_made(tmp_path: Path) -> None:

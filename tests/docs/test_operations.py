@@ -12,6 +12,7 @@ import uvicorn
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from docs.making.api_page import anchor
 from service.app import create_app
 from service.contract.manifest import FORMAT_VERSION, READ_VERSIONS
 from service.contract.redis_keys import RedisKeys
@@ -110,3 +111,12 @@ def test_the_alerts_are_the_rules_of_prometheus() -> None:
 def test_the_formats_are_those_that_are_read() -> None:
     read = " and ".join(map(str, READ_VERSIONS))
     assert f"this version writes {FORMAT_VERSION} and reads {read}" in " ".join(section("## Upgrading").split())
+
+
+def test_no_part_stands_there_twice_and_the_head_names_every_one() -> None:
+    text = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    assert len({heading.lower() for heading in headings}) == len(headings)
+    named = set(re.findall(r"\(#([a-z-]+)\)", text.partition("\n## ")[0]))
+    assert named == {anchor(heading) for heading in re.findall(r"^## (.*)$", text, flags=re.MULTILINE)}
+    assert not {"### Alerts", "### Upgrades"} & set(text.splitlines()), "there is a part of its own for each"

@@ -40,6 +40,14 @@ def test_the_workflow_runs_what_ci_runs_on_every_python_at_the_ends() -> None:
     assert jobs["ci"]["strategy"]["matrix"]["python"] == [least, f"3.{minor}"]
 
 
+def test_every_job_that_installs_knows_where_pytorch_for_cpus_is() -> None:
+    workflow = read_yaml(".github/workflows/ci.yml")
+    assert workflow["env"] == {"TORCH_INDEX": "${{ vars.TORCH_INDEX }}"}, "of all jobs"
+    for name, job in workflow["jobs"].items():
+        assert "TORCH_INDEX" not in str(job), f"{name} has another one"
+    assert "variable `TORCH_INDEX`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", [".ci/run", ".github/workflows/ci.yml", "CONTRIBUTING.md", "README.md"])
 def test_every_target_of_make_that_is_named_exists(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -137,7 +137,7 @@ def test_every_request_leaves_one_line(own_service: httpx.Client, lines: Lines, 
 def test_who_asks_about_health_leaves_no_line_also_when_the_answer_is_no(
     settings: Settings, running: Running, wait_for: WaitFor, fake_decoder: Any, lines: Lines
 ) -> None:
-    """An orchestrator asks every second while a replica starts; that there is no release is logged once, by the watch."""
+    """An orchestrator asks every second while a replica starts; the watch says once that there is no release."""
     with running(create_app(settings, decoder_factory=fake_decoder)) as client:
         wait_for(lambda: any("publish one" in line["message"] for line in lines.written))
         assert client.get("/health/ready").status_code == 503
