@@ -13,7 +13,7 @@ from offline.importing.carried_features import carry_features, write_features
 from offline.importing.dataset_folder import FolderBuild, folder_build
 from offline.importing.finished_folder import check_finished, write_interactions
 from offline.importing.formats.layout import Layout
-from offline.importing.import_record import RECORD_FILE, ImportRecord, read_record
+from offline.importing.import_record import RECORD_FILE, ImportRecord
 from offline.importing.import_request import ImportRequest, as_before, last_import
 from offline.importing.log_steps import KeptLog, keep_rows
 from offline.importing.source_files import shown
@@ -30,15 +30,13 @@ def run_import(request: ImportRequest) -> dict[str, Any]:
 
     Raises:
         BadInputError: anything about the source, the options or the folder.
-        LockedError: another import into this folder runs.
+        LockedError: another import into this folder runs, or a job that holds its events.
         JobError: the disk is full.
     """
-    old = last_import(request)
-    if old is not None:
-        request = as_before(request, old)
-    with folder_build(request.folder) as build:
+    with folder_build(request.folder) as build:  # before anything is read there: a killed import is mended first
+        old = last_import(request)
         if old is not None:
-            old = read_record(build.target)  # as it is now that nobody else changes it
+            request = as_before(request, old)
         result = _Import(request, build, old).run()
         build.publish()
         return result
