@@ -146,9 +146,10 @@ def test_what_cannot_be_put_back_is_kept_and_named(old: Path, monkeypatch: pytes
 def test_a_killed_import_is_mended_by_the_next(old: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Killed at every rename, and once more while it is mended; what an import does not own never moves."""
     for again in (at, 1):
-        with monkeypatch.context() as patch, pytest.raises(KilledError):
+        with monkeypatch.context() as patch:
             failing_renames(patch, again, KilledError(), once=False)
-            publish_new(old)
+            with pytest.raises(KilledError):
+                publish_new(old)
         assert {"events/date=1/e.parquet", "notes.txt"} <= set(state_of(old))
     with folder_build(old):
         assert {name: (old / name).read_text() for name in WHOLE["old"]} == WHOLE["old"]
@@ -185,9 +186,10 @@ def test_the_night_after_a_kill_goes_on_from_the_old_dataset(
     log = text_file(tmp_path / "log.csv", LOG)
     call = ("import", log, "--data", tmp_path / "shop", "--map", MAP, "--since-watermark")
     kept = job(*call).result["interactions"]
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         failing_renames(patch, 5, KilledError(), once=False)
-        job(*call)
+        with pytest.raises(KilledError):
+            job(*call)
     text_file(log, LOG.splitlines(keepends=True)[0] + "9,B,2024-01-09T00:00:00Z,view,2\n")
     assert job(*call).result["interactions"] == kept + 1
 
