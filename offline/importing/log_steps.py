@@ -147,7 +147,7 @@ class _Cleaning:
         if not self._filters.drop_bad_rows:
             raise BadInputError(
                 f"{name}: timestamp, row {ahead['row'][0]}: {ahead['timestamp'][0]} ms is more than a day ahead "
-                f"of this machine's clock ({ahead.height} such rows beside it); an import that takes it would "
+                f"of this machine's clock ({ahead.height - 1} more such rows beside it); an import that takes it would "
                 "take nothing older afterwards: correct it, name the unit by --time-unit, or take --drop-bad-rows"
             )
         return self._counted("timestamp ahead", rows, rows.filter(pl.col("timestamp") <= self._latest))
@@ -158,8 +158,8 @@ class _Cleaning:
         if not known.all() and self._filters.unknown_items == "refuse":
             odd = rows.filter(~known)
             raise BadInputError(
-                f"{name}: item_id, row {odd['row'][0]}: {odd['item_id'][0]!r} is not among the items ({odd.height} "
-                "such rows beside it); add it there, or take --unknown-items add or drop"
+                f"{name}: item_id, row {odd['row'][0]}: {odd['item_id'][0]!r} is not among the items "
+                f"({odd.height - 1} more such rows beside it); add it there, or take --unknown-items add or drop"
             )
         return self._counted("unknown item", rows, rows.filter(known))
 
