@@ -16,7 +16,7 @@ from typing import Final
 import polars as pl
 
 from offline import progress
-from offline.dataset_checks import INTERACTIONS_FILE, ITEMS_FILE
+from offline.dataset_checks import IMPORT_FOLDER, INTERACTIONS_FILE, ITEMS_FILE
 from offline.errors import BadInputError, JobError, LockedError
 from offline.folder_lock import locked_folder
 from offline.importing.import_record import RECORD_FILE
@@ -27,7 +27,6 @@ OWNED: Final = (INTERACTIONS_FILE, ITEMS_FILE, "features", RECORD_FILE)
 """What an import writes, in the order in which it leaves; the new ones come in the opposite order. So while anything is
 moved there are no interactions, and nobody takes the folder for a dataset."""
 
-BUILD_FOLDER: Final = ".import"
 ARCHIVE_SECONDS: Final = 60.0
 """How long to wait for a job that holds the event archive, such as one that takes a snapshot of this dataset."""
 _LOOK_AGAIN_SECONDS: Final = 0.2
@@ -42,7 +41,7 @@ class FolderBuild:
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self._root = target / BUILD_FOLDER
+        self._root = target / IMPORT_FOLDER
         self.new = self._root / "new" / target.name
         self.scratch = self._root / "scratch"
         self._leaving, self._replaced, self._done = (self._root / name for name in ("leaving", "replaced", "done"))
@@ -103,7 +102,7 @@ class FolderBuild:
 
 def holds_files(folder: Path) -> bool:
     """Whether anything but an import's own leftovers is in a folder, which may be absent."""
-    return folder.is_dir() and any(entry.name != BUILD_FOLDER for entry in folder.iterdir())
+    return folder.is_dir() and any(entry.name != IMPORT_FOLDER for entry in folder.iterdir())
 
 
 @contextmanager
@@ -124,7 +123,7 @@ def folder_build(folder: Path) -> Iterator[FolderBuild]:
                 target.mkdir(parents=True)
                 held.callback(_remove_if_empty, target)
             held.enter_context(locked_folder(target, f"another import into {folder} runs; wait for it"))
-            (target / BUILD_FOLDER).mkdir(exist_ok=True)
+            (target / IMPORT_FOLDER).mkdir(exist_ok=True)
         except OSError as error:
             raise BadInputError(
                 f"--data {folder}: cannot be written ({error}); name a folder on a disk that can"

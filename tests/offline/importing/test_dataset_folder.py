@@ -190,6 +190,7 @@ def test_the_night_after_a_kill_goes_on_from_the_old_dataset(
         failing_renames(patch, 5, KilledError(), once=False)
         with pytest.raises(KilledError):
             job(*call)
+    assert "an import is at work there or was killed; wait for it, or start it" in job("check", "--data", call[3]).err
     text_file(log, LOG.splitlines(keepends=True)[0] + "9,B,2024-01-09T00:00:00Z,view,2\n")
     assert job(*call).result["interactions"] == kept + 1
 
