@@ -46,8 +46,10 @@ cli = typer.Typer(
 def check(data: Data) -> None:
     """Validate a dataset folder and say what is in it. Prints one JSON object."""
     from offline.dataset import load_dataset
+    from offline.encoding.fingerprints import read_fingerprints
 
     dataset = load_dataset(data)
+    read_fingerprints(data / "features")  # training and add-items need them, too
     progress.result(
         {
             "dataset": dataset.name,

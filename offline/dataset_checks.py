@@ -16,6 +16,8 @@ from service.contract.item_table import MAX_ID_LENGTH
 
 INTERACTIONS_FILE = "interactions.parquet"
 ITEMS_FILE = "items.parquet"
+IMPORT_FOLDER = ".import"
+"""In which an import builds what it puts into a dataset folder; removed at its end."""
 
 
 class InteractionLog(NamedTuple):
@@ -117,6 +119,8 @@ def read_interactions(path: Path, item_ids: pl.Series) -> InteractionLog:
 def _read_columns(path: Path, *, required: tuple[str, ...], optional: tuple[str, ...]) -> pl.DataFrame:
     if not path.is_file():
         found = "is a folder; write its parts into one file" if path.is_dir() else "no such file; write it"
+        if (path.parent / IMPORT_FOLDER).is_dir():
+            found = "no such file, but an import is at work there or was killed; wait for it, or start it again"
         raise BadInputError(f"{path}: {found} (a dataset folder holds {INTERACTIONS_FILE} and {ITEMS_FILE})")
     try:
         with path.open("rb") as file:  # an open file, because polars reads `*` and `[` in a path as a pattern

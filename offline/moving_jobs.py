@@ -13,7 +13,7 @@ from offline.errors import BadInputError
 from offline.moving_releases import Arrived, Keys, receive_release, resolve_version, save_release
 from offline.options import BlobsUrl, Home, Namespace, RedisUrl, SigningKeyFile, VerificationKeysFile
 from offline.output_files import require_writable
-from offline.redis_connection import Lease, connect, job_lock, namespace_keys
+from offline.redis_connection import Lease, connect, connect_other, job_lock, namespace_keys
 from offline.release_archive import ReleaseArchive
 from offline.release_jobs import open_store
 from offline.release_keys import signing_key, verification_keys
@@ -87,7 +87,7 @@ def copy(
     with open_store(connect(redis_url, home), names, blobs_url) as source:
         found = resolve_version(source, version)
         manifest = source.read_manifest(found)
-        with _receiving(connect(to, home), names_there, to_blobs_url) as (store, lease):
+        with _receiving(connect_other(to, "--to"), names_there, to_blobs_url) as (store, lease):
             arrived = receive_release(
                 source.manifest_bytes(found), lambda chunk: source.read_chunk(manifest, chunk), store, keys
             )

@@ -21,6 +21,22 @@ LOCK_SECONDS, RENEW_SECONDS = 60, 20
 CURE = "start it, correct MMGREC_REDIS_URL (--redis-url), or unset it to use the private server"
 
 
+def connect_other(url: str, flag: str) -> redis.Redis:
+    """A connection to another Redis than that of the job, which has answered a PING.
+
+    Args:
+        url: of it.
+        flag: that named it, for messages; without a URL there is nothing to fall back on.
+
+    Raises:
+        BadInputError: the URL is empty.
+        JobError: as from `connect`.
+    """
+    if not url:
+        raise BadInputError(f"{flag} is empty; give the URL of a Redis, such as redis://HOST:PORT/DB")
+    return _connect(url, f"the Redis URL of {flag}", f"start it, or correct {flag}")
+
+
 def connect(redis_url: str | None, home: Path) -> redis.Redis:
     """A connection that has answered a PING.
 
@@ -36,17 +52,22 @@ def connect(redis_url: str | None, home: Path) -> redis.Redis:
     named = redis_url or _url_in_file()
     try:
         url = named or ensure_server(home)
-        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=60)
-        client.ping()
     except RedisServerError as error:
         raise JobError(str(error)) from error
+    return _connect(url, "the Redis URL", CURE)
+
+
+def _connect(url: str, name: str, cure: str) -> redis.Redis:
+    try:
+        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=60)
+        client.ping()
     except (ValueError, TypeError):  # the text may quote a part of the password
         raise JobError(
-            "the Redis URL cannot be used; write redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix://PATH, "
+            f"{name} cannot be used; write redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix://PATH, "
             "with special characters of a password percent-encoded"
         ) from None
     except redis.RedisError as error:
-        raise JobError(f"Redis at {without_password(url)} is not reachable ({error}); {CURE}") from error
+        raise JobError(f"Redis at {without_password(url)} is not reachable ({error}); {cure}") from error
     return client
 
 

@@ -1,15 +1,15 @@
 """The jobs that remove releases: gc, releases delete. `offline.cli` puts them on the map."""
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from offline import progress
 from offline.errors import BadInputError
+from offline.moving_releases import resolve_version
 from offline.options import BlobsUrl, Home, Namespace, RedisUrl
-from offline.redis_connection import Lease, connect, job_lock, namespace_keys
+from offline.redis_connection import Lease, connect_other, job_lock, namespace_keys
 from offline.release_jobs import changing_pointers, open_store
 from offline.retention import Removal, SharedPlaces, outdated, plan_removal, remove, required
 from service.contract.blob_location import REDIS
@@ -50,12 +50,15 @@ def gc(
 ) -> None:
     """Remove old releases that nobody serves or would roll back to, and chunks without a release. Prints JSON."""
     with changing_pointers(redis_url, home, namespace, blobs_url) as (store, lease), ExitStack() as others:
-        shared, leases = _shared(others, shared_with, sole_user, grace_hours, home, namespace, blobs_url)
+        shared, leases = _shared(others, shared_with, sole_user, grace_hours, namespace, blobs_url)
         _remove(store, plan_removal(store, outdated(store, keep), shared), [lease, *leases], dry_run)
 
 
 def delete(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Version that nobody serves.")],
+    version: Annotated[
+        str,
+        typer.Argument(metavar="VERSION", help="Version that nobody serves; 'active' and 'canary' say why they stay."),
+    ],
     dry_run: DryRun = False,
     shared_with: SharedWith = None,
     sole_user: SoleUser = False,
@@ -67,6 +70,7 @@ def delete(
 ) -> None:
     """Remove one release, and chunks without a release. Prints JSON."""
     with changing_pointers(redis_url, home, namespace, blobs_url) as (store, lease), ExitStack() as others:
+        version = resolve_version(store, version)
         if version not in store.versions():
             raise ReleaseMissingError(
                 f"release {version} is not in namespace {namespace}; see what is: python -m offline releases"
@@ -75,7 +79,7 @@ def delete(
             raise BadInputError(
                 f"release {version} stays: {reason}; publish another release, or roll back to another, first"
             )
-        shared, leases = _shared(others, shared_with, sole_user, grace_hours, home, namespace, blobs_url)
+        shared, leases = _shared(others, shared_with, sole_user, grace_hours, namespace, blobs_url)
         _remove(store, plan_removal(store, [version], shared), [lease, *leases], dry_run)
 
 
@@ -84,7 +88,6 @@ def _shared(
     urls: list[str] | None,
     sole_user: bool,
     grace_hours: float,
-    home: Path,
     namespace: str,
     blobs_url: str,
 ) -> tuple[SharedPlaces, list[Lease]]:
@@ -93,7 +96,7 @@ def _shared(
         raise BadInputError("--sole-user and --shared-with contradict each other; give one of them")
     keys, stores, leases = namespace_keys(namespace), list[ReleaseStore](), list[Lease]()
     for url in urls or ():
-        client = connect(url, home)
+        client = connect_other(url, "--shared-with")
         stores.append(opened.enter_context(open_store(client, keys, blobs_url)))
         leases.append(opened.enter_context(job_lock(client, keys, "publish")))
     return SharedPlaces(stores, sole_user or bool(urls), grace_hours * 3600), leases

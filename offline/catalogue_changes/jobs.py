@@ -46,7 +46,8 @@ def add_items(
 def remove_items(
     item: Annotated[list[str] | None, typer.Option("--item", help="Id of an item to remove; may be repeated.")] = None,
     items: Annotated[
-        Path | None, typer.Option("--items", help="File of item ids: one a line, or Parquet with a column item_id.")
+        Path | None,
+        typer.Option("--items", help="File of item ids: one a line, or CSV or Parquet with a column item_id."),
     ] = None,
     version: Base = "",
     arm: ArmName = "main",

@@ -64,7 +64,9 @@ def read_new_items(data: Path, base: BaseRelease, feature_dims: dict[str, int]) 
     if len(rows) and feature_dims:
         space = base.text_space()
         if space is not None:
-            features = {"text": torch.from_numpy(space.vectors(item_texts(titles, categories)))}
+            vectors = space.vectors(item_texts(titles, categories))
+            vectors[~vectors.any(axis=1)] = np.nan  # of words that the release does not know: they say nothing
+            features = {"text": torch.from_numpy(vectors)}
         else:
             features = _features(data, base, feature_dims, table.height, rows)
     content = [~values.isnan().any(dim=1).numpy() for values in features.values()]

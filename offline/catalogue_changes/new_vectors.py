@@ -46,7 +46,8 @@ def new_keys(encoder: ItemEncoder, new: NewItems, users: ItemUsers | None) -> Te
         raise BadInputError(
             f"{int((~known).sum())} of {len(new)} new items, the first is {first!r}, have no content that the release "
             f"knows ({', '.join(encoder.config.feature_dims) or 'it was trained without any'}) and nobody had them, so "
-            f"nothing says where they belong: give them features{cure}, or leave them out"
+            "nothing says where they belong: give them features, or a title and categories in words that items of the "
+            f"release have, where it was trained on these{cure}, or leave them out"
         )
     return F.normalize(keys, dim=-1)
 

@@ -1,5 +1,6 @@
 """Items out of a release: the last rows move into the holes, so that few chunks change."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def kept_rows(num_items: int, removed: npt.NDArray[np.int64]) -> npt.NDArray[np.
 
 
 def read_item_ids(path: Path) -> list[str]:
-    """Ids from a file: one a line, or the column `item_id` of a Parquet file.
+    """Ids from a file: one a line, or the column `item_id` of a Parquet file or of a CSV that has such a header.
 
     Raises:
         BadInputError: it cannot be read, or holds none.
@@ -101,6 +102,8 @@ def read_item_ids(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"--items {path} cannot be read ({error}); write one item id a line, in UTF-8") from error
     ids = [line.strip() for line in lines if line.strip()]
+    if ids and path.suffix == ".csv" and "item_id" in (header := next(csv.reader(ids[:1]))):
+        ids = [row["item_id"] for row in csv.DictReader(ids[1:], header, restval="") if row["item_id"]]
     if not ids:
         raise BadInputError(f"--items {path} names no item; write one item id a line")
     return ids

@@ -53,7 +53,8 @@ def _with_soundfile(data: bytes, max_seconds: float) -> tuple[npt.NDArray[np.flo
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
         if isinstance(error, UnreadableContentError):
             raise
-        raise UnreadableContentError(f"is no sound that can be read ({error})") from error
+        said = getattr(error, "error_string", error)  # the whole text names the address of our buffer
+        raise UnreadableContentError(f"is no sound that can be read ({said})") from error
 
 
 def _with_wave(data: bytes, max_seconds: float) -> tuple[npt.NDArray[np.float32], int]:

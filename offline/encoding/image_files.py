@@ -3,7 +3,7 @@
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from offline.encoding.encoder import UnreadableContentError
 
@@ -34,6 +34,8 @@ def read_image(path: Path, *, max_pixels: int, max_bytes: int) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableContentError(f"has too many pixels ({error})") from error
+    except UnidentifiedImageError as error:  # its own text names the address of our buffer
+        raise UnreadableContentError(f"is no image that can be read: none of {', '.join(FORMATS)}") from error
     except (
         Exception
     ) as error:  # a broken file shows in whatever its reader stumbles over: OSError, ValueError, struct.error ...

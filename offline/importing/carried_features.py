@@ -1,5 +1,7 @@
 """Features of a dataset folder whose items change: rows follow their items, and new items have none yet."""
 
+import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from offline.errors import BadInputError
+from offline.file_digest import sha256_of_file
+from offline.whole_files import write_json
 
 _ROWS_TOGETHER: Final = 65_536
 
@@ -17,8 +21,8 @@ _ROWS_TOGETHER: Final = 65_536
 class CarriedFeatures(NamedTuple):
     """What became of one modality."""
 
-    rows: int  # that have a source row
-    missing: int  # NaN: items that the source lacks
+    rows: int  # with a vector
+    missing: int  # of NaN: the source lacks the item, or has such a row for it
 
 
 def write_features(
@@ -38,23 +42,34 @@ def write_features(
     places = pl.Series(source_ids).to_frame("item_id").with_row_index("place")
     wanted = item_ids.to_frame("item_id").join(places, on="item_id", how="left", maintain_order="left")["place"]
     rows = wanted.cast(pl.Int64).fill_null(-1).to_numpy()
-    missing = int((rows < 0).sum())
+    written = {}
     for modality, path in sources.items():
         source = open_features(path, len(source_ids))
         folder.mkdir(exist_ok=True)
-        _write(source, rows, folder / f"{modality}.npy")
-    return {modality: CarriedFeatures(len(rows) - missing, missing) for modality in sources}
+        missing = _write(source, rows, folder / f"{modality}.npy")
+        written[modality] = CarriedFeatures(len(rows) - missing, missing)
+    return written
 
 
 def carry_features(old: Path, old_ids: pl.Series, item_ids: pl.Series, folder: Path) -> dict[str, CarriedFeatures]:
-    """Bring the features of a dataset folder into another one, with what lies beside them (such as fingerprints)."""
+    """Bring the features of a dataset folder into another one, with what lies beside them.
+
+    A description that `encode` wrote describes the new array afterwards, and its vectors stay known, so that it pays
+    for new items only.
+    """
     if not (old / "features").is_dir():
         return {}
     arrays = {path.stem: path for path in sorted((old / "features").glob("*.npy"))}
     carried = write_features(arrays, old_ids, item_ids, folder)
     for path in sorted((old / "features").iterdir()):
-        if path.is_file() and path.suffix != ".npy":
-            folder.mkdir(exist_ok=True)
+        if path.suffix == ".npy" and path.is_file():
+            continue
+        folder.mkdir(exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, symlinks=True, copy_function=_link_or_copy)
+        elif path.suffix == ".json" and path.stem in carried:
+            _carry_description(path, arrays[path.stem], folder, carried[path.stem])
+        else:
             shutil.copyfile(path, folder / path.name)
     return carried
 
@@ -82,12 +97,37 @@ def open_features(path: Path, num_rows: int | None) -> npt.NDArray[Any]:
     return found
 
 
-def _write(source: npt.NDArray[Any], rows: npt.NDArray[np.int64], path: Path) -> None:
+def _carry_description(path: Path, old_array: Path, folder: Path, carried: CarriedFeatures) -> None:
+    """What does not describe the old array is copied as it is: it does not describe the new one either."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or said.get("sha256") != sha256_of_file(old_array):
+        shutil.copyfile(path, folder / path.name)
+        return
+    counts = {"items": carried.rows + carried.missing, "missing": carried.missing}
+    write_json(folder / path.name, {**said, **counts, "sha256": sha256_of_file(folder / old_array.name)})
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """A link costs nothing, and only one of the two folders stays."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _write(source: npt.NDArray[Any], rows: npt.NDArray[np.int64], path: Path) -> int:
+    """Returns how many rows are NaN."""
     kind = np.float16 if source.dtype == np.float16 else np.float32
+    missing = 0
     target = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(len(rows), source.shape[1]))
     for start in range(0, len(rows), _ROWS_TOGETHER):
         part = rows[start : start + _ROWS_TOGETHER]
         values = np.full((len(part), source.shape[1]), np.nan, kind)
         values[part >= 0] = source[part[part >= 0]].astype(kind)
         target[start : start + len(part)] = values
+        missing += int(np.isnan(values).all(axis=1).sum())
     target.flush()
+    return missing

@@ -55,13 +55,18 @@ def require_columns(mapping: Mapping[str, str], columns: Sequence[str], source: 
     """Refuse a map that does not fit a source.
 
     Raises:
-        BadInputError: a column is not there.
+        BadInputError: a column is not there, or is there twice.
     """
     for field, column in mapping.items():
         if column not in columns:
             raise BadInputError(
                 f"{source}: column {column!r} for {field} is not there (columns present: "
-                f"{', '.join(columns) or 'none'}); correct {option}"
+                f"{listed(columns)}); correct {option}"
+            )
+        if f"{column}_duplicated_0" in columns:  # as polars calls the second one
+            raise BadInputError(
+                f"{source}: column {column!r} for {field} stands there more than once, so it is not clear which one is "
+                "meant; rename one in the first line"
             )
 
 
@@ -76,5 +81,10 @@ def require_fields(mapping: Mapping[str, str], needed: Sequence[str], columns: S
         example = ",".join(f"{field}=COLUMN" for field in missing)
         raise BadInputError(
             f"no column is known for {' and '.join(missing)}; say which by {option} {example} "
-            f"(columns present: {', '.join(columns) or 'none'})"
+            f"(columns present: {listed(columns)})"
         )
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Names for a message, in quotes where one would look like two."""
+    return ", ".join(repr(name) if "," in name or name != name.strip() else name for name in columns) or "none"

@@ -13,6 +13,7 @@ from offline import progress
 from offline.errors import BadInputError, JobError
 from offline.file_digest import sha256_of_file
 from offline.importing.archives import unpack
+from offline.importing.dataset_folder import holds_files
 from offline.importing.downloads import WebFile, download
 from offline.importing.import_request import ImportRequest
 from offline.importing.importer import run_import
@@ -38,7 +39,7 @@ def fetch(
         JobError: the source cannot be reached.
     """
     require_accepted(dataset, accepted=accepted)
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not overwrite and (not folder.is_dir() or holds_files(folder)):
         raise BadInputError(f"--data {folder}: holds files already; take --overwrite to replace it, or another folder")
     target = folder.expanduser().resolve()
     downloads = target.with_name(f".{target.name}.fetch")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from offline.errors import BadInputError
+from offline.importing.dataset_folder import holds_files
 from offline.importing.field_values import TimeUnit
 from offline.importing.import_record import ImportRecord, read_record
 from offline.importing.log_steps import LogFilters
@@ -40,7 +41,7 @@ def last_import(request: ImportRequest) -> ImportRecord | None:
     folder = request.folder
     if request.overwrite and request.since_watermark:
         raise BadInputError("--overwrite replaces the dataset and --since-watermark adds to it; take one of them")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not holds_files(folder):
         return None
     if not (request.overwrite or request.since_watermark):
         raise BadInputError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from offline import progress
 from offline.dataset_checks import INTERACTIONS_FILE, ITEMS_FILE
 from offline.errors import BadInputError
 from offline.importing import item_tables
@@ -13,9 +14,9 @@ from offline.importing.carried_features import carry_features, write_features
 from offline.importing.dataset_folder import FolderBuild, folder_build
 from offline.importing.finished_folder import check_finished, write_interactions
 from offline.importing.formats.layout import Layout
-from offline.importing.import_record import RECORD_FILE, ImportRecord, read_record
+from offline.importing.import_record import RECORD_FILE, ImportRecord
 from offline.importing.import_request import ImportRequest, as_before, last_import
-from offline.importing.log_steps import KeptLog, keep_rows
+from offline.importing.log_steps import LATE, KeptLog, keep_rows
 from offline.importing.source_files import shown
 from offline.importing.sources import Understood, understand
 from offline.importing.staging import LogReading, StagedLog, stage_log
@@ -30,15 +31,13 @@ def run_import(request: ImportRequest) -> dict[str, Any]:
 
     Raises:
         BadInputError: anything about the source, the options or the folder.
-        LockedError: another import into this folder runs.
+        LockedError: another import into this folder runs, or a job that holds its events.
         JobError: the disk is full.
     """
-    old = last_import(request)
-    if old is not None:
-        request = as_before(request, old)
-    with folder_build(request.folder) as build:
+    with folder_build(request.folder) as build:  # before anything is read there: a killed import is mended first
+        old = last_import(request)
         if old is not None:
-            old = read_record(build.target)  # as it is now that nobody else changes it
+            request = as_before(request, old)
         result = _Import(request, build, old).run()
         build.publish()
         return result
@@ -109,7 +108,14 @@ class _Import:
         filters = self._request.filters
         if layout.features and filters.unknown_items is None:  # the arrays say how many items there are
             filters = replace(filters, unknown_items="refuse")
-        return keep_rows(staged, filters, self._scratch, time_unit=unit, known_items=known, newer=newer)
+        kept = keep_rows(staged, filters, self._scratch, time_unit=unit, known_items=known, newer=newer)
+        if self._old is not None and (late := kept.dropped[LATE]):
+            progress.say(
+                f"warning: {late} rows are older than the newest row of the last import ({self._old.watermark} ms) and "
+                f"not in {self._request.folder}: they came late and are left out; to have them, import the whole log "
+                "with --overwrite"
+            )
+        return kept
 
     def _write(
         self, understood: Understood, staged: StagedLog, kept: KeptLog, table: pl.DataFrame | None

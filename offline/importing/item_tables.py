@@ -79,7 +79,7 @@ def read_item_table(
 
 
 def check_ids(items: pl.DataFrame, source: str, column: str) -> None:
-    """Refuse ids of items that are null, empty or too long.
+    """Refuse ids of items that are null, empty, too long or hold a zero byte.
 
     Raises:
         BadInputError: there is one; the message names source, column and row.
@@ -88,6 +88,7 @@ def check_ids(items: pl.DataFrame, source: str, column: str) -> None:
     for mask, problem, cure in (
         (ids.is_null(), "is null", "give every item an id"),
         (ids == "", "is an empty string", "give every item an id"),
+        (ids.str.contains("\0", literal=True), "holds a zero byte", "write text without it"),
         (ids.str.len_chars() > MAX_ID_LENGTH, f"has over {MAX_ID_LENGTH} characters", "take a shorter id"),
     ):
         if mask.any():

@@ -30,6 +30,9 @@ UnknownItems = Literal["add", "drop", "refuse"]
 MOST_AHEAD_MS: Final = 24 * 60 * 60 * 1000
 """How far ahead of this machine's clock a time may be: as much as the service takes of an event."""
 
+LATE: Final = "older than the watermark"
+"""Why a row was dropped that came after newer ones had been imported."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogFilters:
@@ -128,13 +131,13 @@ class _Cleaning:
                 assert isinstance(newest, int)
                 known = self._kept.watermark
                 self._kept.watermark = newest if known is None else max(newest, known)
-        if self._newer is not None:
-            rows = self._counted("imported before", rows, self._newer.of(rows))
         if self._filters.min_rating is not None:
             enough = rows.filter(pl.col("weight") >= self._filters.min_rating)
             rows = self._counted("below --min-rating", rows, enough)
         if self._known is not None:
             rows = self._known_only(rows, name)
+        if self._newer is not None:  # at the end: what was left out the last time is not in the dataset either
+            rows = self._new_only(rows, self._newer)
         return rows.select(name for name in LOG_FIELDS if name in rows.columns)
 
     def _without_future(self, rows: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -144,7 +147,7 @@ class _Cleaning:
         if not self._filters.drop_bad_rows:
             raise BadInputError(
                 f"{name}: timestamp, row {ahead['row'][0]}: {ahead['timestamp'][0]} ms is more than a day ahead "
-                f"of this machine's clock ({ahead.height} such rows beside it); an import that takes it would "
+                f"of this machine's clock ({ahead.height - 1} more such rows beside it); an import that takes it would "
                 "take nothing older afterwards: correct it, name the unit by --time-unit, or take --drop-bad-rows"
             )
         return self._counted("timestamp ahead", rows, rows.filter(pl.col("timestamp") <= self._latest))
@@ -155,10 +158,18 @@ class _Cleaning:
         if not known.all() and self._filters.unknown_items == "refuse":
             odd = rows.filter(~known)
             raise BadInputError(
-                f"{name}: item_id, row {odd['row'][0]}: {odd['item_id'][0]!r} is not among the items ({odd.height} "
-                "such rows beside it); add it there, or take --unknown-items add or drop"
+                f"{name}: item_id, row {odd['row'][0]}: {odd['item_id'][0]!r} is not among the items "
+                f"({odd.height - 1} more such rows beside it); add it there, or take --unknown-items add or drop"
             )
         return self._counted("unknown item", rows, rows.filter(known))
+
+    def _new_only(self, rows: pl.DataFrame, newer: NewerRows) -> pl.DataFrame:
+        new, late = newer.of(rows), newer.num_late(rows)
+        if late:
+            self._kept.dropped[LATE] += late
+        if known := rows.height - new.height - late:
+            self._kept.dropped["imported before"] += known
+        return new
 
     def _counted(self, reason: str, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
         if after.height < before.height:

@@ -71,6 +71,11 @@ DropBadRows = Annotated[
     bool, typer.Option("--drop-bad-rows", help="Leave out rows that cannot be used, and count them.")
 ]
 SinceWatermark = Annotated[
-    bool, typer.Option("--since-watermark", help="Add what is newer than the last import, read as it was then.")
+    bool,
+    typer.Option(
+        "--since-watermark",
+        help="Add what is newer than the last import, read as it was then; rows that come late, with an older time, "
+        "are counted and left out.",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the dataset; features follow their items.")]

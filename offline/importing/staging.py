@@ -25,6 +25,7 @@ RAW_TIME: Final = "raw_time"
 _CURES: Final = {
     "null": "give every row a value there, or leave such rows out by --drop-bad-rows",
     "long": f"ids have at most {MAX_ID_LENGTH} characters: take a shorter one, such as a hash, or --drop-bad-rows",
+    "zero": "write text without it, or leave such rows out by --drop-bad-rows",
     "time": "write ISO 8601, say how it is written by --time-format, or leave such rows out by --drop-bad-rows",
     "weight": "write a finite number of at least 0 in every row, leave the column out by weight= in --map, or take "
     "--drop-bad-rows",
@@ -37,6 +38,8 @@ _PROBLEMS: Final = {
     "long user_id": (f"has over {MAX_ID_LENGTH} characters", "long"),
     "null item_id": ("is null", "null"),
     "empty item_id": ("is an empty string", "null"),
+    "zero in user_id": ("holds a zero byte", "zero"),
+    "zero in item_id": ("holds a zero byte", "zero"),
     "long item_id": (f"has over {MAX_ID_LENGTH} characters", "long"),
     "unreadable timestamp": ("is no time that can be read", "time"),
     "unreadable weight": ("is no number", "weight"),
@@ -160,6 +163,7 @@ def _problem(fields: Mapping[str, pl.Expr]) -> pl.Expr:
         if name in fields:
             ids = pl.col(name)
             masks |= {f"null {name}": ids.is_null(), f"empty {name}": ids == ""}
+            masks |= {f"zero in {name}": ids.str.contains("\0", literal=True)}
             masks |= {f"long {name}": ids.str.len_chars() > MAX_ID_LENGTH}
     for name in ("timestamp", RAW_TIME):
         if name in fields:

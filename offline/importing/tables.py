@@ -175,11 +175,13 @@ def _read_errors(file: SourceFile, table: Table) -> Iterator[None]:
 
 def _first_bad_line(file: SourceFile, table: Table) -> str | None:
     """What is wrong with the first line that is; slow, and asked only when reading has failed."""
-    number = 0
+    number, begun = 0, 1
     try:
         with file.open() as source, io.TextIOWrapper(source, encoding=table.encoding, newline="") as text:
             width = len(table.header) if table.header else None
-            for number, line in enumerate(_records(text, table), 1):
+            records = _records(text, table)
+            for number, line in enumerate(records, 1):
+                begun = getattr(records, "line_num", number) + 1
                 width = width or len(line)
                 if len(line) > width:
                     return (
@@ -189,6 +191,8 @@ def _first_bad_line(file: SourceFile, table: Table) -> str | None:
     except UnicodeError:
         return f"line {_first_that_is_no_text(file, table.encoding)} is no text in UTF-8; write the file in it"
     except csv.Error as error:
+        if "unexpected end" in str(error):
+            return f"a quotation mark in line {begun} is never closed; close it, or double one that belongs to the text"
         return f"line {number + 1} cannot be read ({error})"
     return None
 
@@ -208,4 +212,4 @@ def _records(text: io.TextIOWrapper, table: Table) -> Iterator[Sequence[str]]:
         return (line.split(table.delimiter) for line in text)
     if not table.quoted:
         return csv.reader(text, delimiter=table.delimiter, quoting=csv.QUOTE_NONE)
-    return csv.reader(text, delimiter=table.delimiter)
+    return csv.reader(text, delimiter=table.delimiter, strict=True)

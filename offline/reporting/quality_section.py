@@ -31,7 +31,7 @@ def quality(facts: Facts, baselines: Baselines | None) -> Section:
         for name, at in (("recall", 2), ("ndcg", 5))
         if (named := [(row, value) for row, values in lists.items() if (value := values[at]) is not None])
     ]
-    body = join(_lead(facts), _table(lists), grid(*charts), _remarks(facts, baselines))
+    body = join(_lead(facts), _table(lists), _generator_above(facts), grid(*charts), _remarks(facts, baselines))
     return Section("quality", title, body)
 
 
@@ -70,6 +70,19 @@ def _table(lists: Lists) -> Html:
             cells.append(Cell(text, "best") if value is not None and value == highest[at] else text)
         rows.append(cells)
     return table(("", *COLUMNS), rows, own=0)
+
+
+def _generator_above(facts: Facts) -> Html:
+    """Why a part may be better than the whole."""
+    metrics = facts.metrics
+    above = [name for name in ("recall@20", "ndcg@20") if metrics.get(f"generator_{name}", 0) > metrics[name]]
+    if not above:
+        return join()
+    return caption(
+        f"The generator alone is above the served list in {' and '.join(above)}. What is served adds the dense term to "
+        "the generator's score, with a weight that was chosen on the validation split; on the test split a smaller one "
+        "would have been better, which happens by chance where few users are held out."
+    )
 
 
 def _remarks(facts: Facts, baselines: Baselines | None) -> Html:

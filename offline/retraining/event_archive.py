@@ -70,8 +70,12 @@ class EventArchive:
 
         Raises:
             LockedError: another job changes the archive.
+            BadInputError: the dataset folder is not there; it is not made, for it would be an empty one.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            raise BadInputError(f"{self.folder.parent}: no such folder; correct --data") from None
         with locked_folder(self.folder, f"another job changes {self.folder}; wait for it"):
             yield
 

@@ -110,7 +110,7 @@ def _check(canary: float | None, latency_budget_ms: float | None) -> None:
         try:
             require_share(canary)
         except ValueError as error:
-            raise BadInputError(str(error).replace("share", "--canary", 1)) from error
+            raise BadInputError(f"--canary {canary:g} must be above 0 and below 1, such as 0.1") from error
     if latency_budget_ms is not None and not latency_budget_ms > 0:
         raise BadInputError(f"--latency-budget-ms {latency_budget_ms} must be above 0, such as 20")
 

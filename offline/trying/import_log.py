@@ -10,6 +10,7 @@ from offline import progress
 from offline.dataset_checks import INTERACTIONS_FILE
 from offline.errors import BadInputError
 from offline.importing.column_map import ITEM_FIELDS, LOG_FIELDS, parse_map
+from offline.importing.dataset_folder import holds_files
 from offline.importing.field_values import TimeUnit
 from offline.importing.import_request import ImportRequest
 from offline.importing.importer import run_import
@@ -81,7 +82,7 @@ def import_log(request: ImportRequest, *, keep: Path | None, place: Path, overwr
         BadInputError: anything about the log, the columns or the folder.
     """
     log = request.source.log
-    if keep is not None and not overwrite and keep.is_dir() and any(keep.iterdir()):
+    if keep is not None and not overwrite and holds_files(keep):
         raise BadInputError(
             f"--data {keep}: holds files already; name another folder, --overwrite to replace the dataset there, or "
             f"try that one as it is: python -m offline try {keep}"

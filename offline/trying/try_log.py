@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import typer
 
 from offline import progress
 from offline.artefacts import load_catalogue, open_run_decoder
 from offline.dataset import Dataset, load_dataset
 from offline.demo import demo_namespace, serve_run
+from offline.errors import BadInputError
 from offline.importing.import_request import ImportRequest
 from offline.local_service import ended_by_sigterm
 from offline.recipes import RECIPES
@@ -22,6 +24,9 @@ from offline.trying.import_log import Imported, import_log, is_dataset, place_of
 from offline.trying.outcome import Outcome, outcome_of
 from offline.whole_files import write_json
 from service.contract.redis_server import resolve_home
+
+FEWEST: Final = 5
+"""Users, and items with interactions, below which nothing is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,7 @@ def try_log(request: ImportRequest, options: TryOptions) -> None:
             connect(options.redis_url, home).close()  # a Redis that cannot be used is noticed before the training
         imported = _dataset_folder(request, options, place)
         dataset = load_dataset(imported.folder, seed=options.seed)
+        _require_enough(dataset, imported)
         digest = fingerprint(imported.folder)
         run = RunFolder(place / f"run-{options.recipe}-{options.seed}-{digest[:8]}")
         outcome, metrics = _compare(dataset, imported, run, options)
@@ -92,6 +98,25 @@ def _dataset_folder(request: ImportRequest, options: TryOptions, place: Path) ->
     if is_dataset(request.source.log):
         return Imported(Path(request.source.log), {})
     return import_log(request, keep=options.keep, place=place, overwrite=options.overwrite)
+
+
+def _require_enough(dataset: Dataset, imported: Imported) -> None:
+    """Refuse what no model can learn from, before any is trained.
+
+    Raises:
+        BadInputError: fewer users, or items that anybody had, than a handful.
+    """
+    users, items = dataset.num_users, len(np.unique(dataset.full_history().items))
+    if min(users, items) >= FEWEST:
+        return
+    columns = ", ".join(
+        f"{name} is column {imported.columns[name]!r}" for name in ("user_id", "item_id") if imported.columns
+    )
+    check = f", or correct --map ({columns})" if columns else ""
+    raise BadInputError(
+        f"{dataset.name}: {users} users and {items} items that they had are too few to learn from; at least {FEWEST} "
+        f"of each are needed, and a verdict needs some hundreds of users: give a longer log{check}"
+    )
 
 
 def _compare(

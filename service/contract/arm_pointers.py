@@ -116,7 +116,8 @@ class ArmPointers:
     def _main_of(self, pointers: Pointers) -> ArmPointer:
         if MAIN_ARM not in pointers:
             raise ReleaseMissingError(
-                f"namespace {self._keys.namespace} has no main release; publish one first, without --arm canary"
+                f"namespace {self._keys.namespace} has no main release; publish one: "
+                "python -m offline publish --run DIR"
             )
         return pointers[MAIN_ARM]
 

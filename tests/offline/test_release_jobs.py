@@ -90,7 +90,7 @@ def test_shares_that_make_no_sense(
 
 def test_a_canary_without_a_main_release_writes_nothing(call: Any, run: RunFolder, store: ReleaseStore) -> None:
     message = refusal(call("publish", "--run", run.folder, "--arm", "canary", "--share", "0.1"))
-    assert "has no main release; publish one first, without --arm canary" in message
+    assert "has no main release; publish one: python -m offline publish --run DIR" in message
     assert store.versions() == []
 
 

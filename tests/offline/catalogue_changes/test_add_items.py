@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 import redis
 import torch
 
@@ -18,6 +19,7 @@ from offline.catalogue_changes.add_items import add_items
 from offline.catalogue_changes.base_release import BaseRelease, halves, open_base
 from offline.catalogue_changes.successor import Target
 from offline.checkpoint import load_checkpoint, save_checkpoint
+from offline.errors import BadInputError
 from offline.publish import publish
 from offline.run_folder import RunFolder
 from offline.text_features import fit_text_space
@@ -192,3 +194,7 @@ def test_titles_and_categories_make_the_vectors_where_they_did_so_in_training(
     vectors = {"text": torch.from_numpy(space.vectors(titles))}
     torch.testing.assert_close(found[SIZE:], encoder.content_keys(vectors))
     assert ((found[SIZE:] @ found[:SIZE].T).topk(5).indices % 2).tolist() == [[0] * 5, [1] * 5]
+    columns = {"item_id": ["new-2", "new-3"], "title": ["The odd thing 72", "zzz qqq"], "categories": [[], ["zz"]]}
+    pl.DataFrame(columns).write_parquet(folder / "items.parquet")
+    with pytest.raises(BadInputError, match=r"1 of 2 new items, the first is 'new-3', have no content .*in words"):
+        add_items(folder, target)

@@ -137,6 +137,10 @@ def test_a_release_that_lost_bytes(served: str, target: Target, client: redis.Re
 def test_ids_from_a_file(checkerboard: Path, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("item-00\n\n  item-07 \n")
     assert read_item_ids(tmp_path / "ids") == ["item-00", "item-07"]
+    (tmp_path / "ids.csv").write_text('title,"item_id"\n"Ah, so",item-00\nOh,item-07\n')
+    assert read_item_ids(tmp_path / "ids.csv") == ["item-00", "item-07"]
+    (tmp_path / "ids.csv").write_text("item-00\nitem_07\n")
+    assert read_item_ids(tmp_path / "ids.csv") == ["item-00", "item_07"]
     assert read_item_ids(checkerboard / "items.parquet") == [f"item-{row:02d}" for row in range(SIZE)]
 
 

@@ -100,6 +100,13 @@ def test_other_kinds_of_files(tmp_path: Path) -> None:
         np.testing.assert_allclose(sound[1000:7000], 0.5, atol=0.05)
 
 
+def test_a_reason_names_no_buffer_of_ours(tmp_path: Path) -> None:
+    pytest.importorskip("soundfile", reason="pip install 'mmgrec[encode]'")
+    (tmp_path / "a.wav").write_bytes(b"no sound")
+    with pytest.raises(UnreadableContentError, match=r"is no sound that can be read \(Format not recognised"):
+        read_sound(tmp_path / "a.wav", **LIMITS)
+
+
 def bad_wav(**changes: int) -> bytes:
     """The head of a WAV in PCM with other numbers in it, and four bytes of sound."""
     head = {"channels": 1, "rate": RATE, "bits": 16, "length": 4, **changes}

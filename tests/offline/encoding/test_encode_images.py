@@ -215,3 +215,35 @@ def test_too_many_unreadable_pictures_overwrite_nothing(job, shop: Path, colour_
     assert "The first is of item 'c': " in ended.err
     assert before == ((shop / "features" / "image.npy").read_bytes(), (shop / "features" / "image.json").read_bytes())
     assert job(*call, "--max-missing-share", 0.5).result["missing"] == 2
+
+
+def test_a_night_with_one_new_item_is_one_picture_to_encode(job, tmp_path: Path, colour_encoder: Path) -> None:
+    """encode, import of what is new, check, encode: the import keeps the fingerprint, and the vectors known."""
+    data, log, items = tmp_path / "shop", tmp_path / "log.csv", tmp_path / "items.csv"
+    write_colours(data / "pictures", one="red", two="blue", three="lime")
+    log.write_text("user_id,item_id,timestamp\nu,b,1700000000\nu,a,1700000001\nv,n,1700000002\n")
+    items.write_text("item_id,image_url\nb,pictures/one.png\na,pictures/two.png\nn,\n")
+    call = ("import", log, "--items", items, "--data", data)
+    job(*call, "--overwrite", "--items-map", "item_id=item_id,image_url=image_url").result  # noqa: B018
+    encode = ("encode", "--data", data, "--modality", "image", "--encoder", colour_encoder)
+    first = job(*encode).result
+    assert (first["encoded"], first["missing"]) == (2, 1)
+    log.write_text("user_id,item_id,timestamp\nu,c,1700000009\n")
+    items.write_text("item_id,image_url\nc,pictures/three.png\n")
+    assert job(*call, "--since-watermark").result["features"] == {"image": {"rows": 2, "missing": 2}}
+    described = json.loads((data / "features" / "image.json").read_text())
+    assert (described["items"], described["missing"]) == (4, 2)
+    assert read_fingerprints(data / "features") == {"image": first["fingerprint"]}
+    assert job("check", "--data", data).result["features"] == {"image": 3}
+    second = job(*encode).result
+    assert (second["encoded"], second["reused"], second["missing"]) == (1, 2, 1)
+    np.testing.assert_allclose(features(data), colours("red", "blue", None, "lime"))
+
+
+def test_check_refuses_features_whose_encoder_nobody_knows(job, shop: Path, colour_encoder: Path) -> None:
+    job("encode", "--data", shop, "--modality", "image", "--encoder", colour_encoder).result  # noqa: B018
+    np.save(shop / "features" / "image.npy", np.zeros((3, 3), np.float32))
+    ended = job("check", "--data", shop)
+    assert (ended.code, ended.out) == (2, "")
+    assert "image.json: describes another image.npy" in ended.err
+    assert "run encode again" in ended.err

@@ -53,5 +53,6 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def no_leftovers(folder: Path) -> bool:
-    """Whether nothing of an import stands beside its folder."""
-    return not [entry for entry in folder.parent.iterdir() if entry.name.startswith(f".{folder.name}.")]
+    """Whether nothing of an import stands in its folder or beside it."""
+    beside = [entry for entry in folder.parent.iterdir() if entry.name.startswith(f".{folder.name}.")]
+    return not beside and not (folder / ".import").exists()

@@ -37,7 +37,7 @@ def test_a_longer_log_adds_what_is_new(job, shop: Path) -> None:
     ]
     assert log_of(shop)[: len(before)] == before
     assert (result["read"], result["kept"], result["interactions"]) == (9, 2, len(before) + 2)
-    assert result["dropped"] == {"imported before": 7}
+    assert result["dropped"] == {"below --min-rating": 2, "imported before": 5}
     assert list(items_of(shop)) == ["A", "B", "Z", "C", "Q"]
     assert result["items_without_metadata"] == 1
     assert [entry["kept"] for entry in read_record(shop).imports] == [len(before), 2]
@@ -49,13 +49,30 @@ def test_again_changes_no_row(job, shop: Path) -> None:
     for _ in range(2):
         result = job("import", shop.parent / "log.csv", "--data", shop, "--since-watermark").result
         files.append({name: held for name, held in bytes_of(shop).items() if name != "import.json"})
-    assert (result["kept"], result["dropped"]) == (0, {"imported before": 9})
+    assert (result["kept"], result["dropped"]) == (0, {"below --min-rating": 2, "imported before": 7})
     assert files[0] == files[1]
 
 
 def test_a_part_of_the_log_is_enough(job, shop: Path) -> None:
     part = text_file(shop.parent / "night.csv", LOG.splitlines(keepends=True)[0] + NEW)
     assert job("import", part, "--data", shop, "--since-watermark").result["kept"] == 2
+
+
+def test_a_late_row_is_said(job, shop: Path) -> None:
+    """It was never imported and will not be; of the others with its day and user, none is."""
+    late = "7,A,2024-01-02T11:00:00Z,buy,3\n7,B,2024-01-02T11:00:00Z,view,3\n7,B,2024-01-02T11:00:00Z,buy,4\n"
+    text_file(shop.parent / "log.csv", LOG + late)
+    ended = job("import", shop.parent / "log.csv", "--data", shop, "--since-watermark")
+    assert ended.result["dropped"] == {
+        "below --min-rating": 1,
+        "imported before": 5,
+        "older than the watermark": 3,
+    }
+    assert "warning: 3 rows are older than the newest row of the last import (1704499200000 ms)" in ended.err
+    assert "import the whole log with --overwrite" in ended.err
+    assert (
+        "older" not in job("import", text_file(shop.parent / "log.csv", LOG), "--data", shop, "--since-watermark").err
+    )
 
 
 def test_an_empty_night_changes_nothing(job, shop: Path) -> None:
@@ -117,6 +134,15 @@ def test_features_follow_their_items(job, shop: Path, option: str) -> None:
     assert result["features"] == {"text": {"rows": len(features) - 1, "missing": 1}}
     assert (shop / "features" / "text.json").read_text() == "the encoder"
     assert (shop / "events" / "date=2024-01-01" / "e.parquet").read_text() == "archived"
+
+
+def test_a_description_of_another_array_is_not_made_true(job, shop: Path) -> None:
+    (shop / "features").mkdir()
+    np.save(shop / "features" / "text.npy", np.ones((4, 2), np.float32))
+    for said in ({"sha256": "ab" * 32, "fingerprint": "cd" * 32}, ["text"]):
+        text_file(shop / "features" / "text.json", json.dumps(said))
+        job("import", shop.parent / "log.csv", "--data", shop, "--since-watermark").result  # noqa: B018
+        assert json.loads((shop / "features" / "text.json").read_text()) == said
 
 
 @pytest.mark.parametrize(

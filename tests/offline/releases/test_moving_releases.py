@@ -189,7 +189,11 @@ def test_a_production_that_is_away_says_so(staging: Side) -> None:
     ended = staging.call("copy", "v1", "--to", "redis://user:secret@127.0.0.1:1/0")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "is not reachable" in ended.err
+    assert "start it, or correct --to" in ended.err
+    assert "--redis-url" not in ended.err
     assert "secret" not in ended.err
+    assert "the Redis URL of --to cannot be used" in staging.call("copy", "v1", "--to", "nowhere:secret").err
+    assert "--to is empty" in refusal(staging.call("copy", "v1", "--to", ""))
 
 
 KILLED = """

@@ -152,6 +152,7 @@ def test_delete(staging: Side, client: redis.Redis) -> None:
     chain(staging, 4)
     assert "release v4 stays: arm main serves it" in refusal(staging.call("delete", "v4"))
     assert "release v3 stays: a rollback of arm main goes there" in refusal(staging.call("delete", "v3"))
+    assert "release v4 stays: arm main serves it" in refusal(staging.call("delete", "active"))
     assert "release v9 is not in namespace" in refusal(staging.call("delete", "v9"))
     assert staging.call("delete", "v1", "--dry-run").result["removed"] == ["v1"]
     assert len(staging.store.versions()) == 4

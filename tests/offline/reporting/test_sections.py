@@ -31,6 +31,15 @@ def test_the_metrics_are_those_of_the_run(made: RunFolder, section: Any, rows_of
     assert "python -m offline baselines --data DIR --json FILE" in html
 
 
+def test_a_generator_above_the_served_list_is_explained(made: RunFolder, changed: Changed, section: Any) -> None:
+    said = "chosen on the validation split"
+    served = made.read_json("metrics.json")
+    assert said not in section(made, "quality")
+    run = changed("metrics.json", {"generator_ndcg@20": served["ndcg@20"] + 0.001})
+    assert said in section(run, "quality")
+    assert "above the served list in ndcg@20." in section(run, "quality")
+
+
 def test_a_run_without_held_out_items_says_so(made: RunFolder, section: Any) -> None:
     made.write_json("metrics.json", {"users": 0.0, "illegal": 0.0})
     assert "holds nothing out for test" in section(made, "quality")

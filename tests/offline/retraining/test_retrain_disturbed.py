@@ -142,7 +142,7 @@ def test_a_report_that_fails_keeps_nobody_from_publishing(nights: Nights, monkey
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--canary", "1"], "--canary 1"),
+        (["--canary", "1"], "--canary 1 must be above 0 and below 1, such as 0.1"),
         (["--canary", "nan"], "--canary nan"),
         (["--latency-budget-ms", "0"], "--latency-budget-ms 0.0 must be above 0"),
         (["--latency-budget-ms", "nan"], "--latency-budget-ms nan must be above 0"),

@@ -104,8 +104,9 @@ def test_without_times_what_needs_order_is_left_out_and_said(job: Job, tmp_path:
     assert "A tenth of the items of each, drawn at random, was hidden" in " ".join(ended.out.split())
 
 
-def test_a_log_of_one_user_is_too_few(job: Job, tmp_path: Path, untrained: None) -> None:
-    log = csv(tmp_path / "one.csv", HEAD + "".join(f"k,a{item}\n" for item in range(30)))
+def test_a_log_of_five_users_is_too_few(job: Job, tmp_path: Path, untrained: None) -> None:
+    rows = "".join(f"k{user},a{user}-{item}\n" for user in range(5) for item in range(30))
+    log = csv(tmp_path / "five.csv", HEAD + rows)
     ended = job("try", log, *MAP, "--no-serve", "--home", tmp_path / "home")
     assert ended.code == 0, ended.err
     assert "VERDICT: Nothing to tell" in ended.out or "VERDICT: Too few users" in ended.out
@@ -122,7 +123,9 @@ def test_items_that_nobody_shares_tell_nothing(job: Job, tmp_path: Path, untrain
 
 
 def test_short_histories_hold_nothing_out(job: Job, tmp_path: Path, untrained: None) -> None:
-    log = csv(tmp_path / "log.csv", HEAD + "".join(f"k{user},a{item}\n" for user in range(9) for item in range(2)))
+    log = csv(
+        tmp_path / "log.csv", HEAD + "".join(f"k{user},a{user + item}\n" for user in range(9) for item in range(2))
+    )
     ended = job("try", log, *MAP, "--no-serve", "--home", tmp_path / "home", "--json", tmp_path / "o.json")
     assert ended.code == 0, ended.err
     assert "VERDICT: Nothing to judge by: no user has three different items" in ended.out
@@ -157,6 +160,18 @@ BAD_INPUT: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     ),
     "one column that says nothing": ("customer,bar\n1,2\n", (), "known for item_id", "--map item_id=COLUMN"),
     "a column that is not there": (HEAD + "1,2\n", ("--map", "user_id=Kunde"), "'Kunde' for user_id", "correct --map"),
+    "two interactions": (
+        *("user,item\nu,i\nv,j\n", ()),
+        "log: 2 users and 2 items that they had are too few to learn from; at least 5 of each",
+        "give a longer log, or correct --map (user_id is column 'user', item_id is column 'item')",
+    ),
+    "one user": ("user,item\n" + "".join(f"u,{item}\n" for item in range(9)), (), "1 users and 9 items", "longer log"),
+    "four items": (
+        "user,item\n" + "".join(f"{user},{user % 4}\n" for user in range(9)),
+        (),
+        "9 users and 4",
+        "longer log",
+    ),
     "nothing but a head": ("user,item\n", (), "holds no interactions", "name a log that has rows"),
     "an empty file": ("", (), "log.csv: is empty", "a CSV begins with a line of column names"),
     "check without a service": ("user,item\nu,i\n", ("--check", "--no-serve"), "--no-serve has none", "take one"),
@@ -171,6 +186,7 @@ def test_bad_input_is_one_line_with_the_cure(
 ) -> None:
     text, options, named, cure = BAD_INPUT[problem]
     monkeypatch.setattr(try_module, "fit_peer", lambda *_, **__: pytest.fail("it fits"))
+    monkeypatch.setattr(try_module, "train", lambda *_: pytest.fail("it trains"))
     more = () if "--no-serve" in options else ("--no-serve",)
     ended = job("try", csv(tmp_path / "log.csv", text), *options, *more, "--home", tmp_path / "home")
     assert (ended.code, ended.out, ended.err.count("error: ")) == (2, "", 1), ended.err

@@ -71,7 +71,9 @@ def test_promoting_and_changing_the_share(store: ReleaseStore, write: Write) -> 
 
 def test_a_canary_needs_a_main_release_and_a_share(store: ReleaseStore, write: Write) -> None:
     write("v1")
-    with pytest.raises(ReleaseMissingError, match="has no main release; publish one first, without --arm canary"):
+    with pytest.raises(
+        ReleaseMissingError, match="has no main release; publish one: python -m offline publish --run DIR"
+    ):
         store.activate("v1", "canary", 0.1)
     store.activate("v1")
     for share in (0.0, 1.0, -1.0, float("nan")):
