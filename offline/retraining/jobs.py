@@ -61,14 +61,17 @@ def retrain(
     from offline.retraining.retrain import retrain as retrain_all
 
     _check(canary, latency_budget_ms)
+    keys = namespace_keys(namespace)
     options = Options(
-        choices=Choices(data=data, runs=runs, recipe=recipe, seed=seed, from_scratch=from_scratch),
+        choices=Choices(
+            data=data, namespace=keys.namespace, runs=runs, recipe=recipe, seed=seed, from_scratch=from_scratch
+        ),
         limits=Limits(tolerance=tolerance, latency_budget_ms=latency_budget_ms),
         force=force,
         canary=canary,
     )
     key = signing_key(signing_key_file)
-    keys, client = namespace_keys(namespace), connect(redis_url, home)
+    client = connect(redis_url, home)
     with alone(device), named_errors(keys), _named_store_errors(), job_lock(client, keys, JOB) as lease:
         store = ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key)
         summary = retrain_all(options, client, keys, store, lease.require)

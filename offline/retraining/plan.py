@@ -27,6 +27,7 @@ class Choices:
 
     Attributes:
         data: the dataset folder.
+        namespace: whose events are read, and whose release is replaced.
         runs: where run folders are.
         recipe: its name.
         seed: of splits, weights and sampling.
@@ -34,14 +35,24 @@ class Choices:
     """
 
     data: Path
+    namespace: str
     runs: Path
     recipe: str
     seed: int
     from_scratch: bool
 
     def as_plan(self) -> dict[str, Any]:
-        """What runs that were made with the same choices have alike."""
-        return {"recipe": self.recipe, "seed": self.seed, "from_scratch": self.from_scratch}
+        """What runs that were made with the same choices have alike: no other is gone on with."""
+        return {**self.of_release(), "data_folder": str(self.data.resolve())}
+
+    def of_release(self) -> dict[str, Any]:
+        """What releases have alike that the same data would bring again; a folder may move."""
+        return {
+            "namespace": self.namespace,
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "from_scratch": self.from_scratch,
+        }
 
 
 def choose_run(
@@ -59,7 +70,7 @@ def choose_run(
             if _can_go_on(record, data_sha256):
                 progress.say(f"retrain: going on with {record.folder}")
                 return record, True
-            progress.say(f"retrain: {record.folder} is given up, since the dataset has changed and it has no snapshot")
+            progress.say(f"retrain: {record.folder} is given up, since the dataset has changed and it is not trained")
             record.change("abandoned")
     after = archive.watermarks()
     cut = _cut(streams, after)
@@ -109,9 +120,10 @@ def _data_sha256(data: Path) -> str:
 
 
 def _can_go_on(record: RunRecord, data_sha256: str) -> bool:
+    """One that is trained is worth more than what came since; one that is not may have stopped at the old data."""
     if record.plan["data_sha256"] == data_sha256:
         return True
-    return snapshot_is_whole(record, record.result("snapshot"))
+    return bool(record.result("train")) and snapshot_is_whole(record, record.result("snapshot"))
 
 
 def snapshot_is_whole(record: RunRecord, result: Mapping[str, Any]) -> bool:

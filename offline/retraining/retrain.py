@@ -89,7 +89,7 @@ def _do(context: Context) -> tuple[State, Result | None]:
 
 def _is_known(context: Context, snapshot: Result) -> bool:
     """Whether a release was trained on the same: all that came was unknown, or known already."""
-    alike = context.options.choices.as_plan().items()
+    alike = context.options.choices.of_release().items()
     return any(
         record.state == "published"
         and record.plan.items() >= alike

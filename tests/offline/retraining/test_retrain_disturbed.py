@@ -43,7 +43,7 @@ def test_killed_at_any_step_it_goes_on_with_what_it_set_out_to_read(
     assert nights.entries() == 2
 
 
-def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snapshot(
+def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_is_trained(
     nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any, **__: Any) -> None:
@@ -53,7 +53,11 @@ def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snaps
         path = nights.data / "interactions.parquet"
         pl.read_parquet(path)[1:].write_parquet(path)
 
-    steps = ((event_steps, "write_snapshot", "abandoned"), (candidate_steps, "load_dataset", "published"))
+    steps = (
+        (event_steps, "write_snapshot", "abandoned"),
+        (candidate_steps, "load_dataset", "abandoned"),
+        (candidate_steps, "compare_with", "published"),
+    )
     for row, (place, step, ended_as) in enumerate(steps):
         nights.happen(item_id(2 * row + 1))  # of the other taste, so that it is new
         with monkeypatch.context() as patched:
@@ -62,7 +66,9 @@ def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snaps
                 nights.night()
         (started,) = [path for path in nights.runs.glob("*/retrain.json") if '"running"' in path.read_text()]
         change()
-        assert nights.night().result["result"] == "published"
+        ended = nights.night()
+        assert ended.result["result"] == "published"
+        assert ("the dataset has changed and it is not trained" in ended.err) == (ended_as == "abandoned")
         assert json.loads(started.read_text())["state"] == ended_as
 
 
