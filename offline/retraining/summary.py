@@ -18,6 +18,7 @@ def summary_of(record: RunRecord, state: str, gate: Result | None, streams: dict
         streams: size and age of each event stream, now.
         worked: whether anything was done; else no events were read.
     """
+    catalogue = (gate or {}).get("catalogue", {})
     compared = record.result("compare").get("found", {})
     archived = record.result("archive") if worked else {}
     return {
@@ -33,6 +34,8 @@ def summary_of(record: RunRecord, state: str, gate: Result | None, streams: dict
             "gaps": record.plan["gaps"] if worked else [],
         },
         "dataset": {name: record.result("snapshot").get(name, 0) for name in SNAPSHOT_COUNTS},
+        "items_added": catalogue.get("added"),
+        "items_removed": catalogue.get("removed"),
         "metrics": {
             "test": record.result("train").get("metrics", {}),
             **{name: compared[name] for name in ("new", "served") if name in compared},
