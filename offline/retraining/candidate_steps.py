@@ -18,7 +18,7 @@ from offline.retraining.judging import Verdict, compare_with, judge, judge_repla
 from offline.retraining.plan import cut_of
 from offline.retraining.run_record import Result
 from offline.retraining.served_release import OpenDecoder, UnusableReleaseError, open_release
-from offline.run_folder import RunFolder
+from offline.retraining.start_step import choose_start
 from offline.train import train_recipe
 from service.onnx_session import DecoderError
 
@@ -85,8 +85,7 @@ def _train(context: Context) -> Dataset:
     plan = context.record.plan
     dataset = replace(load_dataset(context.snapshot, seed=plan["seed"]), name=plan["data"])
     recipe = RECIPES[plan["recipe"]](dataset, plan["seed"])
-    folder = None if plan["from_scratch"] else context.previous
-    previous = None if folder is None else RunFolder(folder)
+    previous = choose_start(context)
 
     def train() -> Result:
         return {"metrics": train_recipe(context.snapshot, dataset, context.run, recipe, previous=previous)}

@@ -10,6 +10,7 @@ from offline.retraining.gate import catalogue_reasons, shrink_reasons
 from offline.retraining.judging import Verdict
 from offline.retraining.run_record import Result, read_records
 from offline.retraining.served_release import UnusableReleaseError, item_ids_of
+from offline.retraining.served_run import find_served_run, interactions_of
 
 NAMED = 5
 """Items that a line names."""
@@ -89,8 +90,7 @@ def _item_ids(context: Context) -> tuple[str, ...]:
 
 def _interactions_of(context: Context) -> int:
     """Interactions that the served release was made of; 0 where nobody knows."""
-    found = 0
-    for record in read_records(context.options.choices.runs):
-        if record.version == context.served:
-            found = record.result("snapshot").get("interactions", 0)
-    return found
+    runs = context.options.choices.runs
+    records = list(read_records(runs))
+    name = find_served_run(runs, records, context.store, context.served).name
+    return 0 if name is None else interactions_of(runs / name, records)

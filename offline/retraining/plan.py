@@ -15,8 +15,10 @@ from offline.errors import BadInputError
 from offline.retraining.event_archive import EventArchive
 from offline.retraining.event_streams import BEFORE_ALL, EntryId, EventStreams
 from offline.retraining.run_record import RunRecord, read_records
+from offline.retraining.served_run import find_served_run
 from offline.retraining.snapshot import FOLDER as SNAPSHOT
 from offline.run_folder import fingerprint
+from service.contract.release_store import ReleaseStore
 
 Cut = dict[int, EntryId]
 
@@ -56,9 +58,16 @@ class Choices:
 
 
 def choose_run(
-    choices: Choices, streams: EventStreams, archive: EventArchive, served: str | None
+    choices: Choices, streams: EventStreams, archive: EventArchive, store: ReleaseStore, served: str | None
 ) -> tuple[RunRecord, bool]:
     """The run to go on with, and whether there is anything to do in it.
+
+    Args:
+        choices: of the caller.
+        streams: of the namespace.
+        archive: of the dataset folder.
+        store: of the namespace.
+        served: what the main arm serves.
 
     Raises:
         BadInputError: the dataset or the archive cannot be used.
@@ -82,19 +91,15 @@ def choose_run(
                 return record, False
             record.change("running")
             return record, True
+    previous = find_served_run(choices.runs, records, store, served)
     plan |= {
         "data": choices.data.resolve().name,
         "after": _named({partition: after.get(partition, BEFORE_ALL) for partition in cut}),
         "gaps": _gaps(streams, after),
-        "previous": run_of(records, served),
+        "previous": previous.name,
+        "no_previous": previous.unknown_because,
     }
     return RunRecord.begin(folder, plan), True
-
-
-def run_of(records: Sequence[RunRecord], version: str | None) -> str | None:
-    """Name of the run that a release came from; None for one that was published by hand."""
-    found = [record.name for record in records if version is not None and record.version == version]
-    return found[-1] if found else None
 
 
 def cut_of(plan: Mapping[str, Any], name: str = "cut") -> Cut:

@@ -48,7 +48,7 @@ def retrain(
     except ValueError as error:
         raise JobError(str(error)) from error
     streams, archive = EventStreams(client, keys), EventArchive(options.choices.data, keys.namespace)
-    record, has_work = choose_run(options.choices, streams, archive, served)
+    record, has_work = choose_run(options.choices, streams, archive, store, served)
     if not has_work:
         progress.say(f"retrain: nothing new since {record.folder}")
         return summary_of(record, "nothing_new", None, streams.sizes(), worked=False)

@@ -19,6 +19,7 @@ def summary_of(record: RunRecord, state: str, gate: Result | None, streams: dict
         worked: whether anything was done; else no events were read.
     """
     catalogue = (gate or {}).get("catalogue", {})
+    start = record.result("start")
     compared = record.result("compare").get("found", {})
     archived = record.result("archive") if worked else {}
     return {
@@ -27,7 +28,8 @@ def summary_of(record: RunRecord, state: str, gate: Result | None, streams: dict
         "run": str(record.folder),
         "recipe": record.plan["recipe"],
         "seed": record.plan["seed"],
-        "started_from": record.plan["previous"],
+        "started_from": start.get("from"),
+        "cold_because": start.get("cold_because"),
         "steps": record.seconds() if worked else {},
         "events": {
             **{name: archived.get(name, 0) for name in EVENT_COUNTS},
