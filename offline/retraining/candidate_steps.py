@@ -13,6 +13,7 @@ from offline.recipes import RECIPES
 from offline.retraining.context import Context, never
 from offline.retraining.early_checks import check_early
 from offline.retraining.event_archive import scan
+from offline.retraining.event_steps import archive_held
 from offline.retraining.gate import Reason
 from offline.retraining.judging import Verdict, compare_with, judge, judge_replay
 from offline.retraining.plan import cut_of
@@ -97,10 +98,11 @@ def _train(context: Context) -> Dataset:
 def _recent_users(context: Context, dataset: Dataset) -> list[str]:
     """Users of the newest events, then users of the dataset, evenly spread."""
     recent: list[str] = []
-    for partition, last in cut_of(context.record.plan).items():
-        files = [file for file in context.archive.index(partition).files if file.first <= last]
-        for path in context.archive.verified(files[-1:]):
-            users = scan([path]).select(pl.col("user_id").reverse()).collect()["user_id"]
-            recent.extend(users.unique(maintain_order=True))
+    with archive_held(context):
+        for partition, last in cut_of(context.record.plan).items():
+            files = [file for file in context.archive.index(partition).files if file.first <= last]
+            for path in context.archive.verified(files[-1:]):
+                users = scan([path]).select(pl.col("user_id").reverse()).collect()["user_id"]
+                recent.extend(users.unique(maintain_order=True))
     spread = np.unique(np.linspace(0, dataset.num_users - 1, REPLAYED_USERS).astype(np.int64))
     return list(dict.fromkeys([*recent, *(dataset.user_ids[row] for row in spread)]))[:REPLAYED_USERS]
