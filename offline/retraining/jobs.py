@@ -60,7 +60,7 @@ def retrain(
     from offline.retraining.plan import Choices
     from offline.retraining.retrain import retrain as retrain_all
 
-    _check(canary, latency_budget_ms)
+    _check(canary, latency_budget_ms, runs)
     keys = namespace_keys(namespace)
     options = Options(
         choices=Choices(
@@ -108,7 +108,10 @@ def forget(
         progress.result({"users": len(set(user)), "removed": remove_forgotten(archive)})
 
 
-def _check(canary: float | None, latency_budget_ms: float | None) -> None:
+def _check(canary: float | None, latency_budget_ms: float | None, runs: Path) -> None:
+    there = next(folder for folder in (runs, *runs.parents) if folder.exists() or folder.is_symlink())
+    if not there.is_dir():
+        raise BadInputError(f"--runs {runs}: {there} is not a folder; give another --runs, of a folder or of a new one")
     if canary is not None:
         try:
             require_share(canary)

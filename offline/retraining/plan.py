@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from offline.retraining.event_streams import BEFORE_ALL, EntryId, EventStreams
 from offline.retraining.run_record import RunRecord, read_records
 from offline.retraining.served_run import find_served_run
 from offline.retraining.snapshot import FOLDER as SNAPSHOT
+from offline.retraining.snapshot import remove_snapshot
 from offline.run_folder import fingerprint
 from service.contract.release_store import ReleaseStore
 
@@ -79,12 +79,12 @@ def choose_run(
             if _can_go_on(record, data_sha256):
                 progress.say(f"retrain: going on with {record.folder}")
                 return record, True
-            progress.say(f"retrain: {record.folder} is given up, since the dataset has changed and it is not trained")
-            record.change("abandoned")
+            _give_up(record, "the dataset has changed and it is not trained")
     after = archive.watermarks()
     cut = _cut(streams, after)
     plan = {**choices.as_plan(), "data_sha256": data_sha256, "cut": _named(cut)}
     folder = choices.runs / _name(plan, cut)
+    _give_up_others(records, choices.namespace, folder)
     for record in records:
         if record.folder == folder:
             if record.state in ("published", "nothing_new"):
@@ -107,11 +107,35 @@ def cut_of(plan: Mapping[str, Any], name: str = "cut") -> Cut:
     return {int(partition): EntryId.parse(entry) for partition, entry in plan[name].items()}
 
 
-def remove_old_snapshots(records: Sequence[RunRecord], kept: Sequence[str | None]) -> None:
-    """Remove the datasets of ended runs but those named: they take room, and hold who asked to be forgotten since."""
+def remove_old_snapshots(records: Sequence[RunRecord], namespace: str, kept: Sequence[str | None]) -> None:
+    """Remove the datasets of ended runs but those named: they take room, and hold who asked to be forgotten since.
+
+    Args:
+        records: of runs.
+        namespace: whose runs; those of others are theirs to tidy.
+        kept: names of runs.
+    """
     for record in records:
-        if record.state != "running" and record.name not in kept:
-            shutil.rmtree(record.folder / SNAPSHOT, ignore_errors=True)
+        if record.state != "running" and record.name not in kept and _is_of(record, namespace):
+            remove_snapshot(record.folder)
+
+
+def _give_up_others(records: Sequence[RunRecord], namespace: str, folder: Path) -> None:
+    """Unfinished runs of the namespace that a newer one replaces: nobody may go on with events of long ago."""
+    for record in records:
+        if record.state == "running" and record.folder != folder and _is_of(record, namespace):
+            _give_up(record, "a newer run begins")
+
+
+def _is_of(record: RunRecord, namespace: str) -> bool:
+    """Whose run it is; one of an earlier version does not say, and nobody goes on with it."""
+    return bool(record.plan.get("namespace", namespace) == namespace)
+
+
+def _give_up(record: RunRecord, why: str) -> None:
+    progress.say(f"retrain: {record.folder} is given up, since {why}")
+    record.change("abandoned")
+    remove_snapshot(record.folder)
 
 
 def _data_sha256(data: Path) -> str:

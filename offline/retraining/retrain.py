@@ -10,7 +10,7 @@ from functools import partial
 import redis
 
 from offline import progress
-from offline.errors import JobError
+from offline.errors import BadInputError, JobError
 from offline.retraining.candidate_steps import train_and_judge
 from offline.retraining.context import Context, Options, never
 from offline.retraining.event_archive import EventArchive
@@ -70,7 +70,11 @@ def _do(context: Context) -> tuple[State, Result | None]:
     """All steps up to publishing; how it ends, and what the gate says where it was asked."""
     context.step("archive", partial(archive_events, context))
     whole = partial(snapshot_is_whole, context.record)
-    snapshot = context.step("snapshot", partial(make_snapshot, context), whole)
+    try:
+        snapshot = context.step("snapshot", partial(make_snapshot, context), whole)
+    except BadInputError:  # the next night begins with the data and the events of then
+        context.record.change("abandoned")
+        raise
     version = published_already(context)
     if version is not None:  # killed after it
         context.step("publish", lambda: {"version": version})
@@ -108,5 +112,5 @@ def _end(context: Context, state: State, gate: Result | None) -> Result:
     kept = [record.name if state != "nothing_new" else None]
     if state != "published" or context.options.canary is not None:
         kept.append(record.plan["previous"])
-    remove_old_snapshots(list(read_records(context.options.choices.runs)), kept)
+    remove_old_snapshots(list(read_records(context.options.choices.runs)), context.keys.namespace, kept)
     return summary

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -70,6 +71,24 @@ def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_is_trained(
         assert ended.result["result"] == "published"
         assert ("the dataset has changed and it is not trained" in ended.err) == (ended_as == "abandoned")
         assert json.loads(started.read_text())["state"] == ended_as
+
+
+def test_data_that_cannot_be_trained_on_stops_no_later_night(nights: Nights) -> None:
+    path = nights.data / "features" / "text.npy"
+    good = np.load(path)
+    bad = good.copy()
+    bad[3, 0] = np.nan
+    np.save(path, bad)
+    for row in (1, 3):
+        nights.happen(item_id(row))
+        ended = nights.night()
+        assert (ended.code, ended.out) == (2, "")
+        assert f"error: {path}" in ended.err
+        archived = pl.concat(pl.read_parquet(file) for file in nights.data.glob("events/date=*/*"))
+        assert archived.height == (row + 1) // 2  # later events are archived, whatever the data is
+    np.save(path, good)
+    summary = nights.night().result
+    assert (summary["result"], summary["dataset"]["events"], len(nights.trainings)) == ("published", 2, 1)
 
 
 def test_redis_that_goes_away_midway(
@@ -153,6 +172,8 @@ def test_a_report_that_fails_keeps_nobody_from_publishing(nights: Nights, monkey
         (["--latency-budget-ms", "0"], "--latency-budget-ms 0.0 must be above 0"),
         (["--latency-budget-ms", "nan"], "--latency-budget-ms nan must be above 0"),
         (["--data", "/no/such/folder"], "no such folder"),
+        (["--runs", "/dev/null"], "--runs /dev/null: /dev/null is not a folder; give another --runs"),
+        (["--runs", "/dev/null/nightly"], "--runs /dev/null/nightly: /dev/null is not a folder"),
     ],
 )
 def test_bad_flags(nights: Nights, flags: list[str], named: str) -> None:

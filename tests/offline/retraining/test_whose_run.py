@@ -10,6 +10,7 @@ import pytest
 from offline.retraining import candidate_steps
 from offline.retraining.plan import Choices
 from offline.retraining.run_record import RunRecord, read_records
+from tests.offline.conftest import item_id
 from tests.offline.retraining.nights import Nights, reasons, refused
 from tests.offline.retraining.test_event_archive import KilledError
 
@@ -46,6 +47,7 @@ def test_the_unfinished_run_of_another_namespace_is_left_alone(nights: Nights) -
     mine = nights.night()
     assert f"going on with {started.folder}" in mine.err
     assert (mine.result["run"], mine.result["version"]) == (str(started.folder), nights.active)
+    assert (Path(ended.result["run"]) / "dataset").is_dir()  # theirs: it knows what they hold out
 
 
 def test_the_unfinished_run_of_another_folder_is_not_gone_on_with(nights: Nights) -> None:
@@ -54,6 +56,24 @@ def test_the_unfinished_run_of_another_folder_is_not_gone_on_with(nights: Nights
     ended = nights.night()
     assert "going on with" not in ended.err
     assert Path(ended.result["run"]) != started.folder
+
+
+def test_a_newer_run_ends_what_was_left_unfinished(nights: Nights) -> None:
+    """Nobody goes on with it months later, and its snapshot does not keep who is forgotten since."""
+    started = killed_before_training(nights)
+    assert (started.folder / "dataset").is_dir()
+    other = RunRecord.begin(nights.runs / "other", {**started.plan, "namespace": "other"})
+    ended = nights.night("--seed", "1")
+    assert f"{started.folder} is given up, since a newer run begins" in ended.err
+    states = {record.name: record.state for record in read_records(nights.runs)}
+    assert states == {
+        started.name: "abandoned",
+        other.name: "running",
+        Path(ended.result["run"]).name: "published",
+    }
+    assert not (started.folder / "dataset").exists()
+    nights.happen(item_id(1))
+    assert "going on with" not in nights.night().err
 
 
 def test_another_catalogue_is_refused_before_any_training(nights: Nights) -> None:
