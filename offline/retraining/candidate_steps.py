@@ -9,6 +9,7 @@ import polars as pl
 from offline import progress
 from offline.artefacts import load_catalogue, open_run_decoder
 from offline.dataset import Dataset, load_dataset
+from offline.errors import CollapsedRecIdsError
 from offline.recipes import RECIPES
 from offline.retraining.context import Context, never
 from offline.retraining.early_checks import check_early
@@ -91,7 +92,11 @@ def _train(context: Context) -> Dataset:
     def train() -> Result:
         return {"metrics": train_recipe(context.snapshot, dataset, context.run, recipe, previous=previous)}
 
-    context.step("train", train, never)  # it mends what has changed, and skips what is whole
+    try:
+        context.step("train", train, never)  # it mends what has changed, and skips what is whole
+    except (CollapsedRecIdsError, FloatingPointError):  # again and again, with this data: the next night has other
+        context.record.change("abandoned")
+        raise
     return dataset
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MMGREC_")}
 KILLS = [
     *(["write", number, before] for number in range(1, 5) for before in (True, False)),
-    *(["step", name, before] for name in ("archive", "snapshot") for before in (True, False)),
+    *(["step", name, before] for name in ("archive", "snapshot", "start") for before in (True, False)),
     *(["stage", name, before] for name in ("graph", "rec_ids", "generator") for before in (True, False)),
     *(["stage", name, False] for name in ("decoder", "metrics")),
     *(["step", name, before] for name in ("train", "compare", "report", "publish", "trim") for before in (True, False)),

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from offline.errors import CollapsedRecIdsError
 from offline.retraining import candidate_steps, event_steps, release_steps
 from offline.retraining import retrain as module
 from offline.retraining.run_record import RunRecord
@@ -89,6 +90,21 @@ def test_data_that_cannot_be_trained_on_stops_no_later_night(nights: Nights) -> 
     np.save(path, good)
     summary = nights.night().result
     assert (summary["result"], summary["dataset"]["events"], len(nights.trainings)) == ("published", 2, 1)
+
+
+@pytest.mark.parametrize("error", [CollapsedRecIdsError("level 1"), FloatingPointError("loss is nan")])
+def test_a_training_that_fails_for_its_data_leaves_the_next_night_its_own(nights: Nights, error: Exception) -> None:
+    def fails(_: Any) -> None:
+        raise error
+
+    nights.happen(item_id(1))
+    nights.after_training = fails
+    ended = nights.night()
+    assert (ended.code, ended.out) == (1, "")
+    nights.after_training = lambda _: None
+    nights.happen(item_id(3))
+    summary = nights.night().result
+    assert (summary["result"], summary["dataset"]["events"], summary["events"]["read"]) == ("published", 2, 1)
 
 
 def test_redis_that_goes_away_midway(
