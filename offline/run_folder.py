@@ -153,6 +153,11 @@ class RunFolder:
         """Make stages unfinished, because a job is going to write their files anew."""
         write_json(self._stages, {name: entry for name, entry in self._finished().items() if name not in names})
 
+    def forget(self) -> None:
+        """Make the folder that of no run, so that the next training may have another start; its files stay."""
+        self._stages.unlink(missing_ok=True)  # first: without the other, they would count for whatever comes
+        (self.folder / "run.json").unlink(missing_ok=True)
+
     def record(self, name: str, files: Sequence[str], seconds: float) -> None:
         """Say that a job has finished a stage, so that `train` takes its files as they are."""
         digests = {file: sha256_of_file(self.folder / file) for file in files}

@@ -1,23 +1,26 @@
 """The steps of `retrain` about the candidate: train it, and judge it beside the served release."""
 
 import hashlib
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
+from offline import progress
 from offline.artefacts import load_catalogue, open_run_decoder
 from offline.dataset import Dataset, load_dataset
+from offline.errors import CollapsedRecIdsError
 from offline.recipes import RECIPES
 from offline.retraining.context import Context, never
+from offline.retraining.early_checks import check_early
 from offline.retraining.event_archive import scan
-from offline.retraining.gate import Reason, shrink_reasons
+from offline.retraining.event_steps import archive_held
+from offline.retraining.gate import Reason
 from offline.retraining.judging import Verdict, compare_with, judge, judge_replay
 from offline.retraining.plan import cut_of
-from offline.retraining.run_record import Result, read_records
-from offline.retraining.served_release import OpenDecoder, UnusableReleaseError, num_items_of, open_release
-from offline.run_folder import RunFolder
+from offline.retraining.run_record import Result
+from offline.retraining.served_release import OpenDecoder, UnusableReleaseError, open_release
+from offline.retraining.start_step import choose_start
 from offline.train import train_recipe
 from service.onnx_session import DecoderError
 
@@ -32,9 +35,9 @@ def train_and_judge(context: Context, snapshot: Result) -> Verdict:
         context: of the call.
         snapshot: what came out of that step.
     """
-    early = _early_reasons(context, snapshot)
-    if early and not context.options.force:
-        return Verdict(reasons=tuple(early))
+    early = check_early(context, snapshot)
+    if early.reasons and not context.options.force:
+        return early
     dataset = _train(context)
     facts = {"run": context.record.name, "compared_with": context.served}
     try:
@@ -43,7 +46,7 @@ def train_and_judge(context: Context, snapshot: Result) -> Verdict:
         text = f"its decoder gives no answer ({error})"
         broken = Reason(name="decoder", value=str(error), limit="answers", text=text, final=True)
         verdict = Verdict(reasons=(broken,))
-    return Verdict(reasons=(*early, *verdict.reasons), facts={**facts, **verdict.facts})
+    return Verdict(reasons=(*early.reasons, *verdict.reasons), facts={**facts, **early.facts, **verdict.facts})
 
 
 def _judge(context: Context, dataset: Dataset) -> Verdict:
@@ -56,6 +59,8 @@ def _judge(context: Context, dataset: Dataset) -> Verdict:
     try:
         served = None if context.served is None else open_release(context.store, context.served)
         compared = _compare(context, candidate, served, dataset)
+        if served is not None and not compared["users"]:
+            progress.say("warning: no user can be compared: none has a held-out item and a history that both know")
     except UnusableReleaseError as error:
         served = None
         text = f"the served release cannot be compared with: {error}"
@@ -78,39 +83,31 @@ def _compare(context: Context, candidate: OpenDecoder, served: OpenDecoder | Non
     return found
 
 
-def _early_reasons(context: Context, snapshot: Result) -> list[Reason]:
-    """What the sizes tell before any training."""
-    before: dict[str, int] = {}
-    if context.served is not None:
-        with suppress(UnusableReleaseError):  # is told when it is opened
-            before["items"] = num_items_of(context.store, context.served)
-        for record in read_records(context.options.choices.runs):
-            if record.version == context.served:
-                before["interactions"] = record.result("snapshot").get("interactions", 0)
-    return shrink_reasons(snapshot, before)
-
-
 def _train(context: Context) -> Dataset:
     plan = context.record.plan
     dataset = replace(load_dataset(context.snapshot, seed=plan["seed"]), name=plan["data"])
     recipe = RECIPES[plan["recipe"]](dataset, plan["seed"])
-    folder = None if plan["from_scratch"] else context.previous
-    previous = None if folder is None else RunFolder(folder)
+    previous = choose_start(context)
 
     def train() -> Result:
         return {"metrics": train_recipe(context.snapshot, dataset, context.run, recipe, previous=previous)}
 
-    context.step("train", train, never)  # it mends what has changed, and skips what is whole
+    try:
+        context.step("train", train, never)  # it mends what has changed, and skips what is whole
+    except (CollapsedRecIdsError, FloatingPointError):  # again and again, with this data: the next night has other
+        context.record.change("abandoned")
+        raise
     return dataset
 
 
 def _recent_users(context: Context, dataset: Dataset) -> list[str]:
     """Users of the newest events, then users of the dataset, evenly spread."""
     recent: list[str] = []
-    for partition, last in cut_of(context.record.plan).items():
-        files = [file for file in context.archive.index(partition).files if file.first <= last]
-        for path in context.archive.verified(files[-1:]):
-            users = scan([path]).select(pl.col("user_id").reverse()).collect()["user_id"]
-            recent.extend(users.unique(maintain_order=True))
+    with archive_held(context):
+        for partition, last in cut_of(context.record.plan).items():
+            files = [file for file in context.archive.index(partition).files if file.first <= last]
+            for path in context.archive.verified(files[-1:]):
+                users = scan([path]).select(pl.col("user_id").reverse()).collect()["user_id"]
+                recent.extend(users.unique(maintain_order=True))
     spread = np.unique(np.linspace(0, dataset.num_users - 1, REPLAYED_USERS).astype(np.int64))
     return list(dict.fromkeys([*recent, *(dataset.user_ids[row] for row in spread)]))[:REPLAYED_USERS]

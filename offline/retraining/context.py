@@ -78,7 +78,7 @@ class Context:
 
     @property
     def previous(self) -> Path | None:
-        """Folder of the run that is served, where it came from one."""
+        """Folder of the run that was served when this one began, where it came from one."""
         name = self.record.plan["previous"]
         return None if name is None else self.options.choices.runs / name
 

@@ -1,7 +1,11 @@
 """The steps of `retrain` about events: into the archive, into the snapshot, and out of the streams."""
 
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from offline.errors import LockedError
 from offline.retraining.context import Context
 from offline.retraining.event_streams import BEFORE_ALL
 from offline.retraining.forgotten import remember_forgotten, remove_forgotten
@@ -13,12 +17,37 @@ from offline.retraining.snapshot import write_snapshot
 COUNTS = ("read", "archived", "duplicates", "unreadable", "tombstones")
 
 
+LONGEST_WAIT_SECONDS = 60.0
+"""For who changes the archive meanwhile: a `forget` takes seconds, a night that ends for it was trained for nothing."""
+PAUSE_SECONDS = 0.2
+
+
+@contextmanager
+def archive_held(context: Context) -> Iterator[None]:
+    """Hold the archive, so that no file of it is replaced between its index and its bytes; waits for who has it.
+
+    Raises:
+        LockedError: another job had it for too long.
+    """
+    until = time.monotonic() + LONGEST_WAIT_SECONDS
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(context.archive.locked())
+                break
+            except LockedError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+        yield
+
+
 def archive_events(context: Context) -> Result:
     """Archive everything up to the cut, and remove who is forgotten; gives the counts of `EventArchive.append`."""
     archive, plan = context.archive, context.record.plan
     cut, after = cut_of(plan), cut_of(plan, "after")
     totals = dict.fromkeys(COUNTS, 0)
-    with archive.locked():
+    with archive_held(context):
         for partition, last in cut.items():
             if after.get(partition, BEFORE_ALL) >= last:
                 continue  # nothing new when the run began
@@ -31,7 +60,7 @@ def archive_events(context: Context) -> Result:
 def make_snapshot(context: Context) -> Result:
     """Write the dataset of the run; see `write_snapshot`."""
     plan, previous = context.record.plan, context.previous
-    with context.archive.locked():
+    with archive_held(context):
         return write_snapshot(
             context.options.choices.data,
             context.record.folder,
@@ -47,13 +76,15 @@ def trim_streams(context: Context) -> Result:
 
     Raises:
         BadInputError: the archive is damaged; the streams stay.
+        LockedError: another job changes the archive and does not end.
     """
     removed = 0
-    beginnings = context.streams.beginnings()
-    for partition, last in cut_of(context.record.plan).items():
-        index = context.archive.index(partition)
-        if partition in beginnings and index.watermark >= last:
-            context.archive.verified([file for file in index.files if file.last >= beginnings[partition]])
-            context.require_lock()
-            removed += context.streams.trim(partition, last)
+    with archive_held(context):
+        beginnings = context.streams.beginnings()
+        for partition, last in cut_of(context.record.plan).items():
+            index = context.archive.index(partition)
+            if partition in beginnings and index.watermark >= last:
+                context.archive.verified([file for file in index.files if file.last >= beginnings[partition]])
+                context.require_lock()
+                removed += context.streams.trim(partition, last)
     return {"removed": removed}

@@ -18,6 +18,8 @@ from service.decoder import BeamDecoder
 
 MOST_SHRINK = 0.2
 """Share of the items, or of the interactions, that may have gone since the served release."""
+LEAST_COMMON = 0.5
+"""Share of the served items that the candidate must have: with less it is another catalogue."""
 LEAST_COVERAGE = 0.5
 """Coverage of the catalogue, as a share of the served release's."""
 MOST_SLOWER = 2.0
@@ -116,6 +118,23 @@ def shrink_reasons(now: Mapping[str, int], before: Mapping[str, int]) -> list[Re
             )
             reasons.append(Reason(name=name, value=now[name], limit=least, text=text))
     return reasons
+
+
+def catalogue_reasons(num_common: int, num_served: int) -> list[Reason]:
+    """Whether the candidate is of another catalogue than what is served: then nothing compares the two either.
+
+    Args:
+        num_common: served items that the candidate has, too.
+        num_served: items of the served release.
+    """
+    share = num_common / num_served if num_served else 1.0
+    if share >= LEAST_COMMON:
+        return []
+    text = (
+        f"the dataset has {num_common} of the {num_served} items of the served release ({share:.1%}), at least "
+        f"{LEAST_COMMON:.0%} are asked for; see whether --data and --namespace belong together"
+    )
+    return [Reason(name="catalogue", value=share, limit=LEAST_COMMON, text=text)]
 
 
 def quality_reasons(comparison: Mapping[str, Any], tolerance: float) -> list[Reason]:

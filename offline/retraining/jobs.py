@@ -60,15 +60,18 @@ def retrain(
     from offline.retraining.plan import Choices
     from offline.retraining.retrain import retrain as retrain_all
 
-    _check(canary, latency_budget_ms)
+    _check(canary, latency_budget_ms, runs)
+    keys = namespace_keys(namespace)
     options = Options(
-        choices=Choices(data=data, runs=runs, recipe=recipe, seed=seed, from_scratch=from_scratch),
+        choices=Choices(
+            data=data, namespace=keys.namespace, runs=runs, recipe=recipe, seed=seed, from_scratch=from_scratch
+        ),
         limits=Limits(tolerance=tolerance, latency_budget_ms=latency_budget_ms),
         force=force,
         canary=canary,
     )
     key = signing_key(signing_key_file)
-    keys, client = namespace_keys(namespace), connect(redis_url, home)
+    client = connect(redis_url, home)
     with alone(device), named_errors(keys), _named_store_errors(), job_lock(client, keys, JOB) as lease:
         store = ReleaseStore(client, keys, blobs_url=blobs_url, signing_key=key)
         summary = retrain_all(options, client, keys, store, lease.require)
@@ -105,7 +108,10 @@ def forget(
         progress.result({"users": len(set(user)), "removed": remove_forgotten(archive)})
 
 
-def _check(canary: float | None, latency_budget_ms: float | None) -> None:
+def _check(canary: float | None, latency_budget_ms: float | None, runs: Path) -> None:
+    there = next(folder for folder in (runs, *runs.parents) if folder.exists() or folder.is_symlink())
+    if not there.is_dir():
+        raise BadInputError(f"--runs {runs}: {there} is not a folder; give another --runs, of a folder or of a new one")
     if canary is not None:
         try:
             require_share(canary)

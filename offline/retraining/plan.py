@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +14,11 @@ from offline.errors import BadInputError
 from offline.retraining.event_archive import EventArchive
 from offline.retraining.event_streams import BEFORE_ALL, EntryId, EventStreams
 from offline.retraining.run_record import RunRecord, read_records
+from offline.retraining.served_run import find_served_run
 from offline.retraining.snapshot import FOLDER as SNAPSHOT
+from offline.retraining.snapshot import remove_snapshot
 from offline.run_folder import fingerprint
+from service.contract.release_store import ReleaseStore
 
 Cut = dict[int, EntryId]
 
@@ -27,6 +29,7 @@ class Choices:
 
     Attributes:
         data: the dataset folder.
+        namespace: whose events are read, and whose release is replaced.
         runs: where run folders are.
         recipe: its name.
         seed: of splits, weights and sampling.
@@ -34,20 +37,37 @@ class Choices:
     """
 
     data: Path
+    namespace: str
     runs: Path
     recipe: str
     seed: int
     from_scratch: bool
 
     def as_plan(self) -> dict[str, Any]:
-        """What runs that were made with the same choices have alike."""
-        return {"recipe": self.recipe, "seed": self.seed, "from_scratch": self.from_scratch}
+        """What runs that were made with the same choices have alike: no other is gone on with."""
+        return {**self.of_release(), "data_folder": str(self.data.resolve())}
+
+    def of_release(self) -> dict[str, Any]:
+        """What releases have alike that the same data would bring again; a folder may move."""
+        return {
+            "namespace": self.namespace,
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "from_scratch": self.from_scratch,
+        }
 
 
 def choose_run(
-    choices: Choices, streams: EventStreams, archive: EventArchive, served: str | None
+    choices: Choices, streams: EventStreams, archive: EventArchive, store: ReleaseStore, served: str | None
 ) -> tuple[RunRecord, bool]:
     """The run to go on with, and whether there is anything to do in it.
+
+    Args:
+        choices: of the caller.
+        streams: of the namespace.
+        archive: of the dataset folder.
+        store: of the namespace.
+        served: what the main arm serves.
 
     Raises:
         BadInputError: the dataset or the archive cannot be used.
@@ -59,31 +79,27 @@ def choose_run(
             if _can_go_on(record, data_sha256):
                 progress.say(f"retrain: going on with {record.folder}")
                 return record, True
-            progress.say(f"retrain: {record.folder} is given up, since the dataset has changed and it has no snapshot")
-            record.change("abandoned")
+            _give_up(record, "the dataset has changed and it is not trained")
     after = archive.watermarks()
     cut = _cut(streams, after)
     plan = {**choices.as_plan(), "data_sha256": data_sha256, "cut": _named(cut)}
     folder = choices.runs / _name(plan, cut)
+    _give_up_others(records, choices.namespace, folder)
     for record in records:
         if record.folder == folder:
             if record.state in ("published", "nothing_new"):
                 return record, False
             record.change("running")
             return record, True
+    previous = find_served_run(choices.runs, records, store, served)
     plan |= {
         "data": choices.data.resolve().name,
         "after": _named({partition: after.get(partition, BEFORE_ALL) for partition in cut}),
         "gaps": _gaps(streams, after),
-        "previous": run_of(records, served),
+        "previous": previous.name,
+        "no_previous": previous.unknown_because,
     }
     return RunRecord.begin(folder, plan), True
-
-
-def run_of(records: Sequence[RunRecord], version: str | None) -> str | None:
-    """Name of the run that a release came from; None for one that was published by hand."""
-    found = [record.name for record in records if version is not None and record.version == version]
-    return found[-1] if found else None
 
 
 def cut_of(plan: Mapping[str, Any], name: str = "cut") -> Cut:
@@ -91,11 +107,35 @@ def cut_of(plan: Mapping[str, Any], name: str = "cut") -> Cut:
     return {int(partition): EntryId.parse(entry) for partition, entry in plan[name].items()}
 
 
-def remove_old_snapshots(records: Sequence[RunRecord], kept: Sequence[str | None]) -> None:
-    """Remove the datasets of ended runs but those named: they take room, and hold who asked to be forgotten since."""
+def remove_old_snapshots(records: Sequence[RunRecord], namespace: str, kept: Sequence[str | None]) -> None:
+    """Remove the datasets of ended runs but those named: they take room, and hold who asked to be forgotten since.
+
+    Args:
+        records: of runs.
+        namespace: whose runs; those of others are theirs to tidy.
+        kept: names of runs.
+    """
     for record in records:
-        if record.state != "running" and record.name not in kept:
-            shutil.rmtree(record.folder / SNAPSHOT, ignore_errors=True)
+        if record.state != "running" and record.name not in kept and _is_of(record, namespace):
+            remove_snapshot(record.folder)
+
+
+def _give_up_others(records: Sequence[RunRecord], namespace: str, folder: Path) -> None:
+    """Unfinished runs of the namespace that a newer one replaces: nobody may go on with events of long ago."""
+    for record in records:
+        if record.state == "running" and record.folder != folder and _is_of(record, namespace):
+            _give_up(record, "a newer run begins")
+
+
+def _is_of(record: RunRecord, namespace: str) -> bool:
+    """Whose run it is; one of an earlier version does not say, and nobody goes on with it."""
+    return bool(record.plan.get("namespace", namespace) == namespace)
+
+
+def _give_up(record: RunRecord, why: str) -> None:
+    progress.say(f"retrain: {record.folder} is given up, since {why}")
+    record.change("abandoned")
+    remove_snapshot(record.folder)
 
 
 def _data_sha256(data: Path) -> str:
@@ -109,9 +149,10 @@ def _data_sha256(data: Path) -> str:
 
 
 def _can_go_on(record: RunRecord, data_sha256: str) -> bool:
+    """One that is trained is worth more than what came since; one that is not may have stopped at the old data."""
     if record.plan["data_sha256"] == data_sha256:
         return True
-    return snapshot_is_whole(record, record.result("snapshot"))
+    return bool(record.result("train")) and snapshot_is_whole(record, record.result("snapshot"))
 
 
 def snapshot_is_whole(record: RunRecord, result: Mapping[str, Any]) -> bool:

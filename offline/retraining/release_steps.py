@@ -1,6 +1,7 @@
 """The steps of `retrain` about the release: the report, and publishing, once."""
 
 from offline import progress
+from offline.errors import LockedError
 from offline.publish import publish
 from offline.redis_connection import job_lock
 from offline.reporting import Served, write_report
@@ -24,7 +25,7 @@ def publish_candidate(context: Context, gate: Result) -> Result:
     """Publish the run to its arm; gives the `version`.
 
     Raises:
-        LockedError: another job publishes, or the lock was lost.
+        LockedError: another job publishes or has changed what is served, or the lock was lost.
         ReleaseMissingError: there is no main release for a canary to stand beside.
     """
     arm, share = context.options.arm, context.options.canary
@@ -35,9 +36,26 @@ def publish_candidate(context: Context, gate: Result) -> Result:
         def before_flip() -> None:
             publishing.require()
             context.require_lock()
+            _require_as_compared(context)
 
+        _require_as_compared(context)  # before the work
         version = publish(context.run, context.store, arm=arm, share=share or 1.0, before_flip=before_flip, gate=gate)
     return {"version": version}
+
+
+def _require_as_compared(context: Context) -> None:
+    """Nobody else's decision is overridden: what the gate compared with must still be served.
+
+    Raises:
+        LockedError: another release is served now, such as after a rollback.
+    """
+    active = context.store.active_version()
+    if active != context.served:
+        raise LockedError(
+            f"{context.record.name} was compared with release {context.served or 'none'}, but {active or 'none'} is "
+            "served now: somebody published, rolled back or changed items meanwhile, and that stays. Start retrain "
+            "again: it compares this run with what is served then, without training it again"
+        )
 
 
 def published_already(context: Context) -> str | None:

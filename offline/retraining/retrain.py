@@ -10,7 +10,7 @@ from functools import partial
 import redis
 
 from offline import progress
-from offline.errors import JobError
+from offline.errors import BadInputError, JobError
 from offline.retraining.candidate_steps import train_and_judge
 from offline.retraining.context import Context, Options, never
 from offline.retraining.event_archive import EventArchive
@@ -48,7 +48,7 @@ def retrain(
     except ValueError as error:
         raise JobError(str(error)) from error
     streams, archive = EventStreams(client, keys), EventArchive(options.choices.data, keys.namespace)
-    record, has_work = choose_run(options.choices, streams, archive, served)
+    record, has_work = choose_run(options.choices, streams, archive, store, served)
     if not has_work:
         progress.say(f"retrain: nothing new since {record.folder}")
         return summary_of(record, "nothing_new", None, streams.sizes(), worked=False)
@@ -70,7 +70,11 @@ def _do(context: Context) -> tuple[State, Result | None]:
     """All steps up to publishing; how it ends, and what the gate says where it was asked."""
     context.step("archive", partial(archive_events, context))
     whole = partial(snapshot_is_whole, context.record)
-    snapshot = context.step("snapshot", partial(make_snapshot, context), whole)
+    try:
+        snapshot = context.step("snapshot", partial(make_snapshot, context), whole)
+    except BadInputError:  # the next night begins with the data and the events of then
+        context.record.change("abandoned")
+        raise
     version = published_already(context)
     if version is not None:  # killed after it
         context.step("publish", lambda: {"version": version})
@@ -89,7 +93,7 @@ def _do(context: Context) -> tuple[State, Result | None]:
 
 def _is_known(context: Context, snapshot: Result) -> bool:
     """Whether a release was trained on the same: all that came was unknown, or known already."""
-    alike = context.options.choices.as_plan().items()
+    alike = context.options.choices.of_release().items()
     return any(
         record.state == "published"
         and record.plan.items() >= alike
@@ -108,5 +112,5 @@ def _end(context: Context, state: State, gate: Result | None) -> Result:
     kept = [record.name if state != "nothing_new" else None]
     if state != "published" or context.options.canary is not None:
         kept.append(record.plan["previous"])
-    remove_old_snapshots(list(read_records(context.options.choices.runs)), kept)
+    remove_old_snapshots(list(read_records(context.options.choices.runs)), context.keys.namespace, kept)
     return summary

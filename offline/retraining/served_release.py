@@ -54,13 +54,13 @@ def open_release(store: ReleaseStore, version: str) -> OpenDecoder:
         raise UnusableReleaseError(f"release {version}: {error}") from error
 
 
-def num_items_of(store: ReleaseStore, version: str) -> int:
-    """Items of a release, told by its manifest alone.
+def item_ids_of(store: ReleaseStore, version: str) -> tuple[str, ...]:
+    """Items of a release by item row, read without the rest of it.
 
     Raises:
-        UnusableReleaseError: its manifest cannot be read.
+        UnusableReleaseError: its manifest or its item table cannot be read.
     """
     try:
-        return int(store.read_manifest(version).arrays[ITEM_VECTORS_ARRAY].shape[0])
+        return ItemTable.from_arrays(store.read_arrays(store.read_manifest(version), "items.")).item_ids
     except (ValueError, LookupError) as error:
         raise UnusableReleaseError(f"release {version}: {error}") from error

@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from offline import progress
+from offline.dataset import load_dataset
 from offline.dataset_checks import (
     INTERACTIONS_FILE,
     ITEMS_FILE,
@@ -15,6 +17,8 @@ from offline.dataset_checks import (
     read_items,
     require_folder,
 )
+from offline.encoding.fingerprints import read_fingerprints
+from offline.errors import BadInputError
 from offline.retraining.event_archive import SCHEMA, EventArchive, scan, without_copies
 from offline.retraining.event_streams import EntryId
 from offline.retraining.forgotten import Tombstone, read_forgotten, without_forgotten
@@ -71,6 +75,7 @@ def write_snapshot(
         frame = _frame(log, item_ids, base, known, seed, earlier)
         frame.write_parquet(unfinished / INTERACTIONS_FILE)
         interactions = frame.height
+    _require_usable(unfinished, data, seed)
     target = run / FOLDER
     shutil.rmtree(target, ignore_errors=True)
     unfinished.rename(target)
@@ -83,6 +88,26 @@ def write_snapshot(
         **known.counts,
         **base.counts,
     }
+
+
+def remove_snapshot(run: Path) -> None:
+    """Remove the dataset of a run, also one that is half written; what is not there is no error."""
+    for name in (FOLDER, _HALF_WRITTEN):
+        shutil.rmtree(run / name, ignore_errors=True)
+
+
+def _require_usable(unfinished: Path, data: Path, seed: int) -> None:
+    """Ask now what training would ask, so that bad data ends the night before there is a run to go on with.
+
+    Raises:
+        BadInputError: it cannot be trained on; the message names the file of the dataset folder.
+    """
+    try:
+        load_dataset(unfinished, seed=seed)
+        read_fingerprints(unfinished / "features")
+    except BadInputError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise BadInputError(str(error).replace(str(unfinished), str(data))) from error
 
 
 def _archived_events(
@@ -119,8 +144,11 @@ def _frame(
         return with_time(base.frame, events.frame) if events.frame.height else base.frame
     sources = [split_of(log, item_ids, seed)]
     if earlier is not None and (earlier / INTERACTIONS_FILE).is_file() and not log.has_split:
-        earlier_ids = read_items(earlier / ITEMS_FILE)["item_id"]
-        sources.insert(0, split_of(read_interactions(earlier / INTERACTIONS_FILE, earlier_ids), earlier_ids, seed))
+        try:
+            earlier_ids = read_items(earlier / ITEMS_FILE)["item_id"]
+            sources.insert(0, split_of(read_interactions(earlier / INTERACTIONS_FILE, earlier_ids), earlier_ids, seed))
+        except BadInputError as error:
+            progress.say(f"warning: the last snapshot is damaged, so what it held out is drawn anew ({error})")
     return without_time(base.frame, events.frame, sources, seed)
 
 

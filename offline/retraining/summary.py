@@ -18,6 +18,8 @@ def summary_of(record: RunRecord, state: str, gate: Result | None, streams: dict
         streams: size and age of each event stream, now.
         worked: whether anything was done; else no events were read.
     """
+    catalogue = (gate or {}).get("catalogue", {})
+    start = record.result("start")
     compared = record.result("compare").get("found", {})
     archived = record.result("archive") if worked else {}
     return {
@@ -26,13 +28,16 @@ def summary_of(record: RunRecord, state: str, gate: Result | None, streams: dict
         "run": str(record.folder),
         "recipe": record.plan["recipe"],
         "seed": record.plan["seed"],
-        "started_from": record.plan["previous"],
+        "started_from": start.get("from"),
+        "cold_because": start.get("cold_because"),
         "steps": record.seconds() if worked else {},
         "events": {
             **{name: archived.get(name, 0) for name in EVENT_COUNTS},
             "gaps": record.plan["gaps"] if worked else [],
         },
         "dataset": {name: record.result("snapshot").get(name, 0) for name in SNAPSHOT_COUNTS},
+        "items_added": catalogue.get("added"),
+        "items_removed": catalogue.get("removed"),
         "metrics": {
             "test": record.result("train").get("metrics", {}),
             **{name: compared[name] for name in ("new", "served") if name in compared},

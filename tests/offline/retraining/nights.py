@@ -13,7 +13,7 @@ from service.contract.event_stream import StoredEvent
 from service.contract.redis_keys import RedisKeys, event_partition
 from service.contract.release_store import ReleaseStore
 
-STEPS = ["archive", "snapshot", "train", "compare", "report", "publish", "trim"]
+STEPS = ["archive", "snapshot", "start", "train", "compare", "report", "publish", "trim"]
 NOW = 20_000 * 86_400_000  # midnight of 2024-10-04
 
 
@@ -28,13 +28,17 @@ class Nights:
         self.runs = folder / "runs"
         self.trained = trained[1]
         self.trainings: list[Path] = []
+        self.starts: list[str | None] = []
         self.after_training: Callable[[RunFolder], None] = lambda _: None
         self.events = 0
 
-    def train(self, data: Path, dataset: Any, run: RunFolder, recipe: Any, **_: Any) -> dict[str, float]:
+    def train(
+        self, data: Path, dataset: Any, run: RunFolder, recipe: Any, *, previous: RunFolder | None
+    ) -> dict[str, float]:
         """In the place of `train_recipe`: a finished run of the same 60 items."""
         if not (run.folder / "stages.json").exists():
             self.trainings.append(data)
+            self.starts.append(None if previous is None else previous.folder.name)
             shutil.copytree(self.trained, run.folder, dirs_exist_ok=True)
         self.after_training(run)
         return dict(run.read_json("metrics.json"))

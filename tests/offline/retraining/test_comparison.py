@@ -12,7 +12,7 @@ from offline.publish import publish
 from offline.retraining.comparison import TOP, compare
 from offline.retraining.latency import median_milliseconds
 from offline.retraining.replay import replay
-from offline.retraining.served_release import OpenDecoder, UnusableReleaseError, num_items_of, open_release
+from offline.retraining.served_release import OpenDecoder, UnusableReleaseError, item_ids_of, open_release
 from offline.run_folder import RunFolder
 from service.constraints import ItemFilter
 from service.contract.redis_keys import RedisKeys
@@ -32,7 +32,7 @@ def test_a_release_beside_itself(
     store = ReleaseStore(client, RedisKeys(namespace))
     version = publish(run, store)
     served = open_release(store, version)
-    assert (served.item_ids, num_items_of(store, version)) == (dataset.item_ids, SIZE)
+    assert served.item_ids == item_ids_of(store, version) == dataset.item_ids
     found = compare(candidate, served, dataset)
     metrics = run.read_json("metrics.json")
     for name in ("recall@20", "ndcg@20", "coverage@20"):
@@ -89,7 +89,7 @@ def test_a_release_that_lost_bytes_is_named(run: RunFolder, client: redis.Redis,
     with pytest.raises(UnusableReleaseError, match=rf"release {version}: array item_vectors: chunk 0"):
         open_release(store, version)
     client.set(keys.release(version), "{}")
-    for ask in (open_release, num_items_of):
+    for ask in (open_release, item_ids_of):
         with pytest.raises(UnusableReleaseError, match="format_version None"):
             ask(store, version)
 

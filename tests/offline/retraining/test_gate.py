@@ -6,6 +6,7 @@ import pytest
 
 from offline.retraining.gate import (
     Reason,
+    catalogue_reasons,
     latency_reasons,
     promises_of,
     quality_reasons,
@@ -62,6 +63,14 @@ def test_data_that_shrank_is_named() -> None:
         ("interactions", 799, 800.0),
     ]
     assert "has 500 items, the served release was made of 1000" in reasons[0].text
+
+
+def test_another_catalogue_is_named() -> None:
+    assert catalogue_reasons(50, 100) == catalogue_reasons(0, 0) == []
+    (reason,) = catalogue_reasons(49, 100)
+    assert (reason.name, reason.value, reason.limit, reason.final) == ("catalogue", 0.49, 0.5, False)
+    assert "49 of the 100 items" in reason.text
+    assert "--namespace" in reason.text
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from offline.errors import CollapsedRecIdsError
 from offline.retraining import candidate_steps, event_steps, release_steps
 from offline.retraining import retrain as module
 from offline.retraining.run_record import RunRecord
@@ -43,7 +45,7 @@ def test_killed_at_any_step_it_goes_on_with_what_it_set_out_to_read(
     assert nights.entries() == 2
 
 
-def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snapshot(
+def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_is_trained(
     nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any, **__: Any) -> None:
@@ -53,7 +55,11 @@ def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snaps
         path = nights.data / "interactions.parquet"
         pl.read_parquet(path)[1:].write_parquet(path)
 
-    steps = ((event_steps, "write_snapshot", "abandoned"), (candidate_steps, "load_dataset", "published"))
+    steps = (
+        (event_steps, "write_snapshot", "abandoned"),
+        (candidate_steps, "load_dataset", "abandoned"),
+        (candidate_steps, "compare_with", "published"),
+    )
     for row, (place, step, ended_as) in enumerate(steps):
         nights.happen(item_id(2 * row + 1))  # of the other taste, so that it is new
         with monkeypatch.context() as patched:
@@ -62,8 +68,43 @@ def test_a_killed_run_whose_data_has_changed_is_given_up_unless_it_has_its_snaps
                 nights.night()
         (started,) = [path for path in nights.runs.glob("*/retrain.json") if '"running"' in path.read_text()]
         change()
-        assert nights.night().result["result"] == "published"
+        ended = nights.night()
+        assert ended.result["result"] == "published"
+        assert ("the dataset has changed and it is not trained" in ended.err) == (ended_as == "abandoned")
         assert json.loads(started.read_text())["state"] == ended_as
+
+
+def test_data_that_cannot_be_trained_on_stops_no_later_night(nights: Nights) -> None:
+    path = nights.data / "features" / "text.npy"
+    good = np.load(path)
+    bad = good.copy()
+    bad[3, 0] = np.nan
+    np.save(path, bad)
+    for row in (1, 3):
+        nights.happen(item_id(row))
+        ended = nights.night()
+        assert (ended.code, ended.out) == (2, "")
+        assert f"error: {path}" in ended.err
+        archived = pl.concat(pl.read_parquet(file) for file in nights.data.glob("events/date=*/*"))
+        assert archived.height == (row + 1) // 2  # later events are archived, whatever the data is
+    np.save(path, good)
+    summary = nights.night().result
+    assert (summary["result"], summary["dataset"]["events"], len(nights.trainings)) == ("published", 2, 1)
+
+
+@pytest.mark.parametrize("error", [CollapsedRecIdsError("level 1"), FloatingPointError("loss is nan")])
+def test_a_training_that_fails_for_its_data_leaves_the_next_night_its_own(nights: Nights, error: Exception) -> None:
+    def fails(_: Any) -> None:
+        raise error
+
+    nights.happen(item_id(1))
+    nights.after_training = fails
+    ended = nights.night()
+    assert (ended.code, ended.out) == (1, "")
+    nights.after_training = lambda _: None
+    nights.happen(item_id(3))
+    summary = nights.night().result
+    assert (summary["result"], summary["dataset"]["events"], summary["events"]["read"]) == ("published", 2, 1)
 
 
 def test_redis_that_goes_away_midway(
@@ -147,6 +188,8 @@ def test_a_report_that_fails_keeps_nobody_from_publishing(nights: Nights, monkey
         (["--latency-budget-ms", "0"], "--latency-budget-ms 0.0 must be above 0"),
         (["--latency-budget-ms", "nan"], "--latency-budget-ms nan must be above 0"),
         (["--data", "/no/such/folder"], "no such folder"),
+        (["--runs", "/dev/null"], "--runs /dev/null: /dev/null is not a folder; give another --runs"),
+        (["--runs", "/dev/null/nightly"], "--runs /dev/null/nightly: /dev/null is not a folder"),
     ],
 )
 def test_bad_flags(nights: Nights, flags: list[str], named: str) -> None:

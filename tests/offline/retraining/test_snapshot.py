@@ -73,6 +73,34 @@ def test_without_events_it_is_the_base_as_it_is(world: World) -> None:
     assert counts["sha256"] == fingerprint(world.folder)
 
 
+@pytest.mark.parametrize("name", ["text.npy", "text.json"])
+def test_what_cannot_be_trained_on_is_named_before_there_is_a_snapshot(world: World, name: str) -> None:
+    """By the file that its owner has to mend."""
+    world.base(TIMED)
+    (world.data / "features").mkdir()
+    np.save(world.data / "features" / "text.npy", np.ones((6, 2), np.float32))
+    (world.data / "features" / "text.json").write_text("{}")
+    if name == "text.npy":
+        np.save(world.data / "features" / "text.npy", np.array([[1, np.nan]] * 6, np.float32))
+    with pytest.raises(BadInputError, match=str(world.data / "features" / name)):
+        world.snapshot()
+    assert list(world.run.iterdir()) == []
+
+
+def test_a_damaged_earlier_snapshot_is_told_and_not_needed(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.base(PLAIN)
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "interactions.parquet").write_bytes(b"PAR1")
+    (tmp_path / "earlier" / "items.parquet").write_bytes(b"PAR1")
+    world.snapshot(earlier=tmp_path / "earlier")
+    with_it = world.rows("user_id", "item_id", "split")
+    assert "the last snapshot is damaged" in capsys.readouterr().err
+    world.snapshot()
+    assert world.rows("user_id", "item_id", "split") == with_it
+
+
 def test_events_follow_the_base_and_the_last_ones_are_held_out(world: World) -> None:
     world.base({**TIMED, "split": ["train", "valid", "test"]})
     world.shop.add(event("e", time=NOW + 5))
