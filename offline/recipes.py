@@ -102,7 +102,7 @@ def _context_smoothing(dataset: Dataset) -> float:
 
 def _fan_out(num_interactions: int) -> int:
     """Neighbours that a step looks at: all of them while a step on the whole graph is affordable."""
-    return 0 if num_interactions < 2**22 else 8
+    return 0 if num_interactions < 2**21 else 8
 
 
 def _members(num_interactions: int) -> tuple[Content, ...]:

@@ -110,8 +110,8 @@ def test_more_members_where_interactions_are_few(num_pairs: int, num_members: in
 
 
 def test_a_step_looks_at_few_neighbours_where_the_graph_is_large() -> None:
-    assert standard(dataset(num_pairs=2**22 - 1), 0).graph.fan_out == 0
-    assert standard(dataset(num_pairs=2**22), 0).graph.fan_out == 8
+    assert standard(dataset(num_pairs=2**21 - 1), 0).graph.fan_out == 0
+    assert standard(dataset(num_pairs=2**21), 0).graph.fan_out == 8
 
 
 def test_joint_quantisation_needs_keys_without_a_projection() -> None:
