@@ -2,23 +2,30 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from offline.errors import LockedError
 
+LOOK_AGAIN_SECONDS = 0.2
+
 
 @contextmanager
-def locked_folder(folder: Path, busy: str) -> Iterator[None]:
+def locked_folder(
+    folder: Path, busy: str, *, wait_seconds: float = 0.0, waiting: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Hold a folder that exists; the lock ends with the process.
 
     Args:
         folder: to be held; nothing is written into it.
         busy: what to say to whoever comes second, with the cure.
+        wait_seconds: for who holds it, before that is said.
+        waiting: called once, when the wait begins.
 
     Raises:
-        LockedError: another process holds it.
+        LockedError: another process holds it, and longer than that.
         OSError: the folder cannot be opened.
     """
     if sys.platform == "win32":
@@ -28,12 +35,20 @@ def locked_folder(folder: Path, busy: str) -> Iterator[None]:
 
     held = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(busy) from error
-        except OSError:  # a file system without locks
-            pass
+        until, waits = time.monotonic() + wait_seconds, False
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise LockedError(busy) from error
+            except OSError:  # a file system without locks
+                break
+            if not waits:
+                waiting()
+            waits = True
+            time.sleep(LOOK_AGAIN_SECONDS)
         yield
     finally:
         os.close(held)

@@ -7,7 +7,6 @@ these are in place.
 """
 
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ import polars as pl
 
 from offline import progress
 from offline.dataset_checks import IMPORT_FOLDER, INTERACTIONS_FILE, ITEMS_FILE
-from offline.errors import BadInputError, JobError, LockedError
+from offline.errors import BadInputError, JobError
 from offline.folder_lock import locked_folder
 from offline.importing.import_record import RECORD_FILE
 from offline.importing.source_files import says_no_room
@@ -29,7 +28,6 @@ moved there are no interactions, and nobody takes the folder for a dataset."""
 
 ARCHIVE_SECONDS: Final = 60.0
 """How long to wait for a job that holds the event archive, such as one that takes a snapshot of this dataset."""
-_LOOK_AGAIN_SECONDS: Final = 0.2
 
 
 class FolderBuild:
@@ -156,20 +154,12 @@ def _archive_held(target: Path) -> Iterator[None]:
     if not events.is_dir():
         yield
         return
-    until, busy = time.monotonic() + ARCHIVE_SECONDS, f"another job works with {events}; import again when it is done"
-    with ExitStack() as held:
-        waiting = False
-        while True:
-            try:
-                held.enter_context(locked_folder(events, busy))
-                break
-            except LockedError:
-                if time.monotonic() >= until:
-                    raise
-            if not waiting:
-                progress.say(f"waiting for another job that works with {events}")
-            waiting = True
-            time.sleep(_LOOK_AGAIN_SECONDS)
+    with locked_folder(
+        events,
+        f"another job works with {events}; import again when it is done",
+        wait_seconds=ARCHIVE_SECONDS,
+        waiting=lambda: progress.say(f"waiting for another job that works with {events}"),
+    ):
         yield
 
 

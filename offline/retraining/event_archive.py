@@ -65,18 +65,21 @@ class EventArchive:
         self.namespace = namespace
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, wait_seconds: float = 0.0) -> Iterator[None]:
         """Make the folder and hold it for one job; the lock ends with the process. Windows has no such lock.
 
+        Args:
+            wait_seconds: for a job that holds it.
+
         Raises:
-            LockedError: another job changes the archive.
+            LockedError: another job changes the archive, and for longer than that.
             BadInputError: the dataset folder is not there; it is not made, for it would be an empty one.
         """
         try:
             self.folder.mkdir(exist_ok=True)
         except FileNotFoundError:
             raise BadInputError(f"{self.folder.parent}: no such folder; correct --data") from None
-        with locked_folder(self.folder, f"another job changes {self.folder}; wait for it"):
+        with locked_folder(self.folder, f"another job changes {self.folder}; wait for it", wait_seconds=wait_seconds):
             yield
 
     def index(self, partition: int) -> PartitionIndex:

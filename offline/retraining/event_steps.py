@@ -1,11 +1,8 @@
 """The steps of `retrain` about events: into the archive, into the snapshot, and out of the streams."""
 
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 
-from offline.errors import LockedError
 from offline.retraining.context import Context
 from offline.retraining.event_streams import BEFORE_ALL
 from offline.retraining.forgotten import remember_forgotten, remove_forgotten
@@ -16,30 +13,17 @@ from offline.retraining.snapshot import write_snapshot
 
 COUNTS = ("read", "archived", "duplicates", "unreadable", "tombstones")
 
-
 LONGEST_WAIT_SECONDS = 60.0
 """For who changes the archive meanwhile: a `forget` takes seconds, a night that ends for it was trained for nothing."""
-PAUSE_SECONDS = 0.2
 
 
-@contextmanager
-def archive_held(context: Context) -> Iterator[None]:
+def archive_held(context: Context) -> AbstractContextManager[None]:
     """Hold the archive, so that no file of it is replaced between its index and its bytes; waits for who has it.
 
     Raises:
         LockedError: another job had it for too long.
     """
-    until = time.monotonic() + LONGEST_WAIT_SECONDS
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(context.archive.locked())
-                break
-            except LockedError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(PAUSE_SECONDS)
-        yield
+    return context.archive.locked(wait_seconds=LONGEST_WAIT_SECONDS)
 
 
 def archive_events(context: Context) -> Result:

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from tests.deploy.callers import Answer, Caller
 from tests.deploy.engine import PROJECT_PREFIX, ROOT, Engine
+from tests.free_port import free_port
 
 BUILD_SECONDS, JOB_SECONDS, UP_SECONDS = 900, 600, 180
 NEVER = "00:00"
@@ -37,8 +37,8 @@ class Stack:
         self._settings = {
             "ENV_FILE": str(folder / "settings.env"),
             "SECRETS_DIR": str(folder / "secrets"),
-            "HTTP_PORT": str(_free_port()),
-            "PROMETHEUS_PORT": str(_free_port()),
+            "HTTP_PORT": str(free_port()),
+            "PROMETHEUS_PORT": str(free_port()),
             "SERVICE_IMAGE": "mmgrec-service:test-deploy",
             "OFFLINE_IMAGE": "mmgrec-offline:test-deploy",
             "RECIPE": "tiny",
@@ -186,13 +186,6 @@ class Stack:
         for title in ("mmgrec-service", "mmgrec-offline"):  # of earlier builds; what makes the next one quick stays
             named = ("--filter", f"label=org.opencontainers.image.title={title}")
             self.engine.docker("image", "prune", "-f", *named, check=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def say(text: str) -> None:

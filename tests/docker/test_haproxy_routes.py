@@ -13,6 +13,7 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from tests.docker.written import ROOT
+from tests.free_port import free_port
 
 START_LIMIT_SECONDS = 20.0
 STOPPED, LET_THROUGH = 404, 503
@@ -39,13 +40,6 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def wait_until_open(port: int) -> None:

@@ -1,8 +1,8 @@
 """A Redis user who may not touch the namespace of the service: it is told so, and not that Redis cannot be reached."""
 
 import logging
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -12,6 +12,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.conftest import FakeDecoder
 
+WaitFor = Callable[[Callable[[], Any]], Any]
 REFUSED = "the user of MMGREC_REDIS_URL has no permission for namespace 'shop'"
 
 
@@ -26,13 +27,12 @@ def url_of_another_namespace(redis_url: str, namespace: str) -> Iterator[str]:
 
 
 def test_a_namespace_that_the_user_may_not_touch_is_named(
-    url_of_another_namespace: str, caplog: pytest.LogCaptureFixture
+    url_of_another_namespace: str, wait_for: WaitFor, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(redis_url=url_of_another_namespace, namespace="shop", release_poll_seconds=0.05)
     with caplog.at_level(logging.WARNING), TestClient(create_app(settings, decoder_factory=FakeDecoder)) as client:
-        until = time.monotonic() + 20
-        while (ready := client.get("/health/ready").json())["reasons"] == ["starting"] and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_for(lambda: client.get("/health/ready").json()["reasons"] != ["starting"])
+        ready = client.get("/health/ready").json()
         event = {"user_id": "u", "item_id": "i", "event": "view"}
         stored = client.post("/events", json={"events": [event]})
         read = client.get("/users/u/history")
@@ -44,11 +44,10 @@ def test_a_namespace_that_the_user_may_not_touch_is_named(
 
 
 def test_the_same_user_with_its_own_namespace_is_only_told_that_there_is_no_release(
-    url_of_another_namespace: str, namespace: str
+    url_of_another_namespace: str, namespace: str, wait_for: WaitFor
 ) -> None:
     settings = Settings(redis_url=url_of_another_namespace, namespace=namespace, release_poll_seconds=0.05)
     with TestClient(create_app(settings, decoder_factory=FakeDecoder)) as client:
-        until = time.monotonic() + 20
-        while (ready := client.get("/health/ready").json())["reasons"] == ["starting"] and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_for(lambda: client.get("/health/ready").json()["reasons"] != ["starting"])
+        ready = client.get("/health/ready").json()
     assert ready["reasons"] == ["no_release"]

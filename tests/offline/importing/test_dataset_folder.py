@@ -204,7 +204,7 @@ def test_an_import_waits_for_who_holds_the_events(old: Path, monkeypatch: pytest
         released = ExitStack()
         released.enter_context(locked_folder(old / "events", "held"))
         patch.setattr("offline.importing.dataset_folder.ARCHIVE_SECONDS", 60.0)
-        patch.setattr("offline.importing.dataset_folder.time.sleep", lambda _: released.close())
+        patch.setattr("offline.folder_lock.time.sleep", lambda _: released.close())
         publish_new(old)
     assert state_of(old) == WHOLE["new"]
 

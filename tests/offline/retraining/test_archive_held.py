@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from offline import folder_lock
 from offline.errors import LockedError
 from offline.retraining import event_steps
 from offline.retraining.archive_index import ArchivedFile
@@ -49,7 +50,7 @@ def test_who_has_it_is_waited_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -
             holder.__exit__(None, None, None)
         waited.set()
 
-    monkeypatch.setattr(event_steps.time, "sleep", ends)
+    monkeypatch.setattr(folder_lock.time, "sleep", ends)
     with archive_held(context_of(shop)):
         assert waited.is_set()
 
