@@ -22,7 +22,7 @@ def tiny(_dataset: Dataset, seed: int) -> Recipe:
             num_quantizer_steps=200,
             batch_users=128,
             temperatures=(0.3,),
-            embedding_dropout=0.9,
+            embedding_dropout=0.5,
         ),
         rec_ids=RecIdSettings(num_levels=3, codebook_size=16, bucket_bound=8, popularity_headroom=8),
         generator=GeneratorSettings(
