@@ -85,11 +85,11 @@ AUDIT_TOOLS = @[ -x $(AUDIT)/cyclonedx-py ] || { $(BIN)/python -m venv .venv/aud
 audit: ## ask PyPI's advisories whether pinned packages, also those of the images, have known faults
 	$(INSTALL)
 	$(AUDIT_TOOLS)
-	@for lock in constraints.txt $(LOCKS); do \
+	@bad=""; for lock in constraints.txt $(LOCKS); do \
 	    echo "== $$lock"; \
-	    $(AUDIT)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $$lock || { \
-	        echo "make audit: a package has a known fault, or the advisories cannot be had: the lines above say which."; exit 1; }; \
-	done
+	    $(AUDIT)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $$lock || bad="$$bad $$lock"; \
+	done; [ -z "$$bad" ] || { \
+	    echo "make audit: a package has a known fault, or the advisories cannot be had, for$$bad: the lines above say which."; exit 1; }
 
 sbom: ## list the packages of .venv (with licences) and of the images in dist/sbom-*.cdx.json (CycloneDX)
 	$(INSTALL)
@@ -112,5 +112,5 @@ lock: ## make the locks of the images anew from pyproject.toml and constraints.t
 	@sh docker/requirements/lock.sh $(BIN)/python
 
 clean: ## remove caches and build leftovers; .venv, runs and data stay
-	rm -rf build dist site .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist site .coverage .coverage.* *.egg-info client/*.egg-info client/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +
