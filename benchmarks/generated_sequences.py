@@ -1,4 +1,4 @@
-"""MMGRec beside simple peers on generated sequences: a shop that no recipe was made on.
+"""MMGRec beside its peers on generated sequences: a shop whose figures no recipe was made by.
 
     .venv/bin/python -m benchmarks.generated_sequences [--users 1000] [--items 1500] [--interactions 40] [--table]
 

@@ -1,4 +1,4 @@
-"""A generated shop whose users have tastes and a mild order: data with time that nobody has fitted a recipe to.
+"""A generated shop whose users have tastes and a mild order: data with time whose figures no recipe was made by.
 
 Every item belongs to one taste, every user has some tastes. Most of what a user takes is of them, by a popularity that
 follows Zipf's law within each taste; the rest is taken from the whole catalogue. Now and then the next item is the one

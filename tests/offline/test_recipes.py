@@ -49,6 +49,17 @@ def test_standard_rec_ids_by_eye() -> None:
     assert {items: (each.codebook_size, each.num_levels) for items, each in found.items()} == sizes
 
 
+def test_standard_has_room_for_the_histories_of_sets() -> None:
+    """Training interactions a user to slots: lastfm-2k has 24, tiktok 6."""
+    slots = {6: 64, 24: 64, 32: 64, 33: 128, 64: 128, 65: 256, 1000: 256}
+    found = {mean: standard(dataset(num_users=10, num_pairs=10 * mean), 0).generator.max_history for mean in slots}
+    assert found == slots
+
+
+def test_of_long_sequences_the_newest_items_do() -> None:
+    assert standard(dataset(num_users=10, num_pairs=10_000, has_time=True), 0).generator.max_history == 64
+
+
 @pytest.mark.parametrize("name", ["tiny", "standard"])
 def test_a_large_catalogue_is_never_compared_whole(name: str) -> None:
     """The softmax runs over a sample from here on: memory follows the batch and not ten million items."""
