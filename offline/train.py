@@ -99,11 +99,7 @@ def train_recipe(
         digest = start.digest if start else None
         run.begin(recipe, fingerprint(data), dataset.name, encoders=encoders, warm_start=digest)
         record_origin(dataset, run)
-        progress.say(
-            f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} "
-            f"training interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; "
-            f"recipe {recipe.name}"
-        )
+        _introduce(dataset, recipe)
         with run.stage("graph", GRAPH_FILES) as todo:
             if todo:
                 with _losses_of(run, "graph"):
@@ -127,6 +123,20 @@ def train_recipe(
                 write_metrics(dataset, run)
         report_at_end(run, anew=todo)
         return {name: float(value) for name, value in run.read_json("metrics.json").items()}
+
+
+def _introduce(dataset: Dataset, recipe: Recipe) -> None:
+    progress.say(
+        f"{dataset.name}: {dataset.num_users} users, {dataset.num_items} items, {len(dataset.train.users)} training "
+        f"interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; recipe {recipe.name}"
+    )
+    slots = recipe.generator.max_history
+    num_longer = int((np.diff(dataset.histories("test").offsets) > slots).sum())
+    if num_longer and not dataset.has_time:
+        progress.say(
+            f"{num_longer} users have more than {slots} items; without a timestamp the last {slots} in the file are "
+            "what is recommended from"
+        )
 
 
 def write_metrics(dataset: Dataset, run: RunFolder) -> dict[str, float]:

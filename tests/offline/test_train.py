@@ -153,6 +153,16 @@ def test_without_features_it_trains_on_text_vectors_and_says_so(
     assert cosine[same].mean() > cosine[~same].mean() + 0.1
 
 
+@pytest.mark.parametrize(("ordered", "slots", "told"), [(False, 2, True), (False, 1000, False), (True, 2, False)])
+def test_of_sets_that_are_cut_it_is_told(
+    dataset: Dataset, ordered: bool, slots: int, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny(dataset, 0)
+    recipe = replace(recipe, generator=replace(recipe.generator, max_history=slots))
+    module._introduce(replace(dataset, has_time=ordered), recipe)
+    assert (f" users have more than {slots} items; without a timestamp" in capsys.readouterr().err) == told
+
+
 def test_features_of_the_dataset_come_first(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     found = item_features(dataset, tiny(dataset, 0))
     assert {name: tuple(values.shape) for name, values in found.items()} == {"image": (60, 6), "text": (60, 4)}
