@@ -4,7 +4,7 @@
 
 Writes a shop of users with tastes and a mild order (benchmarks/scoring/sequence_shop.py) into a temporary folder,
 trains the recipe on it and scores the exported ONNX at the default tier; beside it the generator alone, exhaustive
-dense search and four peers under the same protocol: the last interaction of every user is the test, the one before it
+dense search and six peers under the same protocol: the last interaction of every user is the test, the one before it
 validation. Prints one JSON object, or with --table a Markdown table of it. Every row has its ratio to the best peer of
 that metric: above 1 it is better than all of them. Nothing is kept. Exit codes are those of the offline jobs.
 """

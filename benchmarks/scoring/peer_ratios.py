@@ -7,8 +7,7 @@ from benchmarks.scoring.quality_table import number, table
 
 Json = dict[str, Any]
 
-PEERS = ("item-knn", "ease", "transitions", "popularity")
-"""Those that need no training in steps: they are done in seconds."""
+PEERS = ("item-knn", "ease", "transitions", "sasrec", "lightgcn", "popularity")
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 LISTS = {"served": "MMGRec, served", "generator": "MMGRec, generator alone", "dense": "MMGRec, dense search"}
 

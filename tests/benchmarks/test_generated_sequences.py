@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from benchmarks import generated_sequences as command
-from benchmarks.scoring import quality_report
-from benchmarks.scoring.peer_ratios import LISTS, METRICS, PEERS
+from benchmarks.scoring import peer_ratios, quality_report
+from benchmarks.scoring.peer_ratios import LISTS, METRICS
 from benchmarks.scoring.sequence_shop import (
     NUM_TASTES,
     TASTES_PER_USER,
@@ -28,6 +28,8 @@ from offline.errors import BadInputError
 from offline.recipe_settings import Recipe
 from offline.recipes import tiny
 
+PEERS = ("item-knn", "ease", "transitions", "popularity")
+"""Those that are done in seconds."""
 SIZE = ShopSize(users=200, items=600, interactions=20)
 
 
@@ -119,6 +121,7 @@ def test_the_command_shows_every_row_beside_the_best_peer(
 
     monkeypatch.setattr(quality_report, "isolated", at_once)
     monkeypatch.setitem(train_module.RECIPES, "tiny", short)
+    monkeypatch.setattr(peer_ratios, "PEERS", PEERS)
     asked = ["--users", "40", "--items", "60", "--interactions", "8", "--recipe", "tiny", "--seed", "3"]
     assert command.main(asked) == 0
     report = json.loads(capsys.readouterr().out)
