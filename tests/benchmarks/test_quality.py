@@ -150,6 +150,29 @@ def test_the_command_measures_seed_by_seed_and_writes_json(
     assert json.loads((tmp_path / "q.json").read_text())["datasets"]["shop"]["peers"] == {}
 
 
+def test_folders_of_one_name_are_both_in_the_report(
+    tmp_path: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"a": 0.3, "b": 0.4}
+    trained = []
+
+    def isolated(function: Callable[..., Any], data: Path, *_: Any) -> Any:
+        if function is quality_report.describe:
+            key = f"{data.name}-{data.parent.name}"
+            return {"name": data.name, "key": key, "users": 1, "items": 1, "training_interactions": 1}
+        trained.append(data)
+        return make_run(values[data.parent.name])
+
+    monkeypatch.setattr(quality_report, "isolated", isolated)
+    asked = ["--data", "/a/shop", "--data", "/b/shop", "--data", "/b/shop", "--data", "/a/forum", "--no-peers"]
+    assert command.main([*asked, "--run-folder", str(tmp_path)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    served = {name: found["rows"]["served"]["recall@20"]["mean"] for name, found in report["datasets"].items()}
+    assert served == {"shop-a": 0.3, "shop-b": 0.4, "forum": 0.3}
+    assert trained == [Path("/a/shop"), Path("/b/shop"), Path("/a/forum")]
+    assert all(f"### {name}\n" in as_markdown(report) for name in served)
+
+
 @pytest.mark.parametrize("wrong", [["--recipe", "standrad"], ["--only-peers", "popularty"]])
 def test_a_typo_is_refused_before_anything_is_trained(
     wrong: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

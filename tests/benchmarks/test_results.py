@@ -66,6 +66,18 @@ def test_variants_of_an_older_recipe_are_not_mixed_with_those_of_today(make_line
     assert [line["variant"] for line in comparable([*old, *new])] == ["full", "without text"]
 
 
+def test_another_content_of_a_dataset_is_another_dataset(make_line: MakeLine) -> None:
+    old = [make_line("full", 0.1, dataset_sha256="a" * 64), make_line("without graph", 0.05, dataset_sha256="a" * 64)]
+    new = make_line("full", 0.3, dataset_sha256="b" * 64)
+    without_base = make_line("without graph", 0.2, dataset_sha256="c" * 64)
+    lines = [*old, new, without_base]
+    assert comparable(lines) == [*old, new]
+    assert datasets(lines) == ["made-aaaaaaaa", "made-bbbbbbbb"]
+    assert by_variant(lines, "made-aaaaaaaa") == {"full": [old[0]], "without graph": [old[1]]}
+    assert by_variant(lines, "made-bbbbbbbb") == {"full": [new]}
+    assert datasets([old[1], new]) == ["made"]  # nothing is compared with the older content
+
+
 def test_without_the_full_recipe_or_without_success_there_is_nothing_to_compare(make_line: MakeLine) -> None:
     lines = [make_line("without graph", 0.2), make_line("full", 0.3, error="no")]
     assert comparable(lines) == []
