@@ -41,7 +41,13 @@ def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run-folder", type=Path, metavar="DIR", help="keep the runs here and reuse what is here")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results into this file")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    for option in ("data", "table", "plot"):
+        if getattr(arguments, option) and arguments.out is None:
+            parser.error(f"--{option} needs --out FILE, the file that results are written to and read from")
+    if arguments.only and not arguments.data:
+        parser.error("--only needs --data DIR, the datasets to measure these variants on")
+    return arguments
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks import ablations
 from benchmarks import quality as command
+from benchmarks import warm_start
 from benchmarks.scoring import quality_report
 from benchmarks.scoring.over_seeds import spread, spreads
 from benchmarks.scoring.provenance import commit, sources_digest, work_folder
@@ -213,3 +215,27 @@ def test_an_empty_selection_is_refused(
         command.main(["--data", "shop", option, nothing])
     assert ended.value.code == 2
     assert f"error: argument {option}: {nothing!r} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("main", [command.main, ablations.main, warm_start.main])
+@pytest.mark.parametrize(("seeds", "wrong"), [("-1", "-1"), ("0,-2", "-2"), (f"1,{2**32}", f"{2**32}")])
+def test_a_seed_that_nothing_can_start_from_is_refused(
+    main: Callable[[list[str]], int], seeds: str, wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "study.jsonl")] if main is ablations.main else []
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", str(tmp_path), "--seeds", seeds, *out])
+    assert ended.value.code == 2
+    said = f"error: argument --seeds: {wrong} is no seed; give whole numbers from 0 to 4294967295\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--only-peers", "ease"), ("--peer-seeds", "0")])
+def test_without_peers_nothing_can_be_said_of_them(
+    option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quality_report, "isolated", lambda *_: pytest.fail("something started"))
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--data", "shop", "--no-peers", option, value])
+    assert ended.value.code == 2
+    assert f"error: {option} says what to do with peers, and --no-peers leaves all out" in capsys.readouterr().err
