@@ -11,7 +11,8 @@ scored on the run of the full recipe. A change of the recipe is noticed in --out
 another file then. Every line has its commit and a hash of the sources; processes are started for every run, so study a
 checkout that nobody edits meanwhile (`git worktree add`).
 
-Without --data nothing is measured: --table and --plot show what --out holds. Prints one JSON object, or the table.
+Without --data nothing is measured: --table and --plot show what --out holds, every content of a dataset by itself. A
+line of --out that is no result is named on stderr and left out. Prints one JSON object, or the table.
 Exit status 1 when a variant failed; its line says why, and the next call tries it again. Other exit codes are those of
 the offline jobs.
 """

@@ -5,12 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks.ablating.result_lines import Line, result_of
 from benchmarks.ablating.variants import FULL
 from benchmarks.scoring.dataset_titles import dataset_key, titles
-
-Line = dict[str, Any]
+from offline.errors import BadInputError
 
 IDENTITY = ("variant", "dataset_sha256", "seed", "recipe_sha256", "base_sha256")
 """What makes a line the answer to a question that may be asked again."""
@@ -21,18 +20,33 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._reported: set[int] = set()
 
     def lines(self) -> list[Line]:
-        """All lines, oldest first. One that a killed runner left unfinished is no line."""
-        if not self.path.exists():
-            return []
+        """All lines, oldest first.
+
+        One that a killed runner left unfinished, or that is no result for another reason, is reported on stderr, once,
+        and left out; it stays in the file.
+
+        Raises:
+            BadInputError: the file cannot be read.
+        """
+        try:
+            texts = self.path.read_bytes().splitlines() if self.path.exists() else []
+        except OSError as error:
+            raise BadInputError(f"{self.path} cannot be read ({error}); give a file of JSON lines") from error
         found = []
-        for number, text in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, text in enumerate(texts, 1):
             try:
-                found.append(dict(json.loads(text)))
-            except ValueError:
-                sys.stderr.write(f"{self.path}:{number} is not JSON and is left out\n")
+                found.append(result_of(text))
+            except ValueError as error:
+                self._leave_out(number, str(error))
         return found
+
+    def _leave_out(self, number: int, reason: str) -> None:
+        if number not in self._reported:  # the runner reads the file for every question
+            sys.stderr.write(f"{self.path}:{number} {reason} and is left out\n")
+            self._reported.add(number)
 
     def holds(self, line: Line) -> bool:
         """Whether the result of a line's variant, dataset, seed and recipe is there; failures are tried again."""

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.ablating.results import Line, Results
+from benchmarks.ablating.result_lines import Line
+from benchmarks.ablating.results import Results
 from benchmarks.ablating.shared_stages import adopt_stages
 from benchmarks.ablating.variants import FULL, Variant, variants_of
 from benchmarks.scoring.dataset_titles import dataset_key

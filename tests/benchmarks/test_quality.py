@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import ablations
+from benchmarks import ablations, warm_start
 from benchmarks import quality as command
-from benchmarks import warm_start
 from benchmarks.scoring import quality_report
 from benchmarks.scoring.over_seeds import spread, spreads
 from benchmarks.scoring.provenance import commit, sources_digest, work_folder
