@@ -11,7 +11,8 @@ scored on the run of the full recipe. A change of the recipe is noticed in --out
 another file then. Every line has its commit and a hash of the sources; processes are started for every run, so study a
 checkout that nobody edits meanwhile (`git worktree add`).
 
-Without --data nothing is measured: --table and --plot show what --out holds. Prints one JSON object, or the table.
+Without --data nothing is measured: --table and --plot show what --out holds, every content of a dataset by itself. A
+line of --out that is no result is named on stderr and left out. Prints one JSON object, or the table.
 Exit status 1 when a variant failed; its line says why, and the next call tries it again. Other exit codes are those of
 the offline jobs.
 """
@@ -41,7 +42,13 @@ def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run-folder", type=Path, metavar="DIR", help="keep the runs here and reuse what is here")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results into this file")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    for option in ("data", "table", "plot"):
+        if getattr(arguments, option) and arguments.out is None:
+            parser.error(f"--{option} needs --out FILE, the file that results are written to and read from")
+    if arguments.only and not arguments.data:
+        parser.error("--only needs --data DIR, the datasets to measure these variants on")
+    return arguments
 
 
 def main(argv: list[str] | None = None) -> int:

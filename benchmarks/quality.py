@@ -24,6 +24,8 @@ from benchmarks.scoring.provenance import work_folder
 DEFAULT_DATA = Path("../shared/data/lastfm-2k")
 NEEDED = ("onnx", "polars", "scipy", "torch")
 INSTALL = "pip install -e '.[offline]' -c constraints.txt"
+MOST_SEED = 2**32 - 1
+"""scikit-learn takes no larger one."""
 
 
 def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,15 +44,23 @@ def arguments_of(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--peer-seeds", type=numbers, metavar="0", help="seeds of the peers (default: those of the runs)"
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    for option, given in (("--only-peers", arguments.only_peers), ("--peer-seeds", arguments.peer_seeds)):
+        if arguments.no_peers and given:
+            parser.error(f"{option} says what to do with peers, and --no-peers leaves all out; give one of the two")
+    return arguments
 
 
 def numbers(text: str) -> tuple[int, ...]:
     """Seeds from `0,1,2`, each once."""
     try:
-        return tuple(dict.fromkeys(int(number) for number in text.split(",")))
+        found = tuple(dict.fromkeys(int(number) for number in text.split(",")))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers; give some, such as 0,1,2") from error
+    outside = [number for number in found if not 0 <= number <= MOST_SEED]
+    if outside:
+        raise argparse.ArgumentTypeError(f"{outside[0]} is no seed; give whole numbers from 0 to {MOST_SEED}")
+    return found
 
 
 def names(text: str) -> tuple[str, ...]:

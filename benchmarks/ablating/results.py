@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks.ablating.result_lines import Line, result_of
 from benchmarks.ablating.variants import FULL
-
-Line = dict[str, Any]
+from benchmarks.scoring.dataset_titles import dataset_key, titles
+from offline.errors import BadInputError
 
 IDENTITY = ("variant", "dataset_sha256", "seed", "recipe_sha256", "base_sha256")
 """What makes a line the answer to a question that may be asked again."""
@@ -20,18 +20,33 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._reported: set[int] = set()
 
     def lines(self) -> list[Line]:
-        """All lines, oldest first. One that a killed runner left unfinished is no line."""
-        if not self.path.exists():
-            return []
+        """All lines, oldest first.
+
+        One that a killed runner left unfinished, or that is no result for another reason, is reported on stderr, once,
+        and left out; it stays in the file.
+
+        Raises:
+            BadInputError: the file cannot be read.
+        """
+        try:
+            texts = self.path.read_bytes().splitlines() if self.path.exists() else []
+        except OSError as error:
+            raise BadInputError(f"{self.path} cannot be read ({error}); give a file of JSON lines") from error
         found = []
-        for number, text in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, text in enumerate(texts, 1):
             try:
-                found.append(dict(json.loads(text)))
-            except ValueError:
-                sys.stderr.write(f"{self.path}:{number} is not JSON and is left out\n")
+                found.append(result_of(text))
+            except ValueError as error:
+                self._leave_out(number, str(error))
         return found
+
+    def _leave_out(self, number: int, reason: str) -> None:
+        if number not in self._reported:  # the runner reads the file for every question
+            sys.stderr.write(f"{self.path}:{number} {reason} and is left out\n")
+            self._reported.add(number)
 
     def holds(self, line: Line) -> bool:
         """Whether the result of a line's variant, dataset, seed and recipe is there; failures are tried again."""
@@ -54,26 +69,42 @@ class Results:
 def comparable(lines: Sequence[Line]) -> list[Line]:
     """Of every variant, dataset and seed the newest line that changes the newest full recipe of that dataset and seed.
 
-    A file may hold results of a recipe as it was before; they stay there and are not mixed with those of today.
+    A file may hold results of a recipe as it was before; they stay there and are not mixed with those of today. A
+    dataset is its name and the sha256 of its files: what was found on other content is of another dataset.
     """
     finished = [line for line in lines if "error" not in line]
-    bases = {(line["dataset"], line["seed"]): line["base_sha256"] for line in finished if line["variant"] == FULL}
+    bases = {_subject(line): line["base_sha256"] for line in finished if line["variant"] == FULL}
     newest = {
-        (line["variant"], line["dataset"], line["seed"]): line
+        (line["variant"], *_subject(line)): line
         for line in finished
-        if bases.get((line["dataset"], line["seed"])) == line["base_sha256"]
+        if bases.get(_subject(line)) == line["base_sha256"]
     }
     return list(newest.values())
 
 
+def _subject(line: Line) -> tuple[str, str, int]:
+    return line["dataset"], line["dataset_sha256"], line["seed"]
+
+
 def by_variant(lines: Sequence[Line], dataset: str) -> dict[str, list[Line]]:
-    """The comparable lines of a dataset by variant: the full recipe first, groups together, then as they were made."""
-    kept = [line for line in comparable(lines) if line["dataset"] == dataset]
+    """The comparable lines of one of `datasets` by variant: the full recipe first, groups together, then by age."""
+    kept = _by_title(lines)[dataset]
     groups = list(dict.fromkeys(["", *(line["group"] for line in kept)]))
     names = dict.fromkeys(line["variant"] for line in sorted(kept, key=lambda line: groups.index(line["group"])))
     return {name: [line for line in kept if line["variant"] == name] for name in names}
 
 
 def datasets(lines: Sequence[Line]) -> list[str]:
-    """Names of the datasets that have something to compare, in the order in which they came."""
-    return list(dict.fromkeys(line["dataset"] for line in comparable(lines)))
+    """The datasets that have something to compare, in the order in which they came.
+
+    Each by its name; where one name stands for several contents, with digits of their sha256.
+    """
+    return list(_by_title(lines))
+
+
+def _by_title(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    keyed: dict[str, list[Line]] = {}
+    for line in comparable(lines):
+        keyed.setdefault(dataset_key(line["dataset"], line["dataset_sha256"]), []).append(line)
+    called = titles({key: found[0]["dataset"] for key, found in keyed.items()})
+    return {called[key]: found for key, found in keyed.items()}

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.ablating.results import Line, Results
+from benchmarks.ablating.result_lines import Line
+from benchmarks.ablating.results import Results
 from benchmarks.ablating.shared_stages import adopt_stages
 from benchmarks.ablating.variants import FULL, Variant, variants_of
+from benchmarks.scoring.dataset_titles import dataset_key
 from benchmarks.scoring.isolated import isolated
 from benchmarks.scoring.provenance import WorkFolder, sources
 from benchmarks.scoring.run_figures import score_run
@@ -115,7 +117,7 @@ def _questions(study: Study) -> Iterator[Question]:
 
 def _question(data: Path, variant: Variant, full: Recipe, about: Line, work: WorkFolder) -> Question:
     recipe, seed = variant.change(full), about["seed"]
-    key = f"{about['dataset']}-{about['dataset_sha256'][:8]}"
+    key = dataset_key(about["dataset"], about["dataset_sha256"])
     full_folder = work.run(key, full.name, seed)
     folder = full_folder if recipe == full else work.run(key, f"{full.name}, {variant.name}".replace(" ", "_"), seed)
     about = {**about, "recipe_sha256": digest_of(recipe), "differences": differences(full, recipe)}

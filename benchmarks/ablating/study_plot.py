@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.ablating.results import Line, by_variant, datasets
+from benchmarks.ablating.result_lines import Line
+from benchmarks.ablating.results import by_variant, datasets
 from benchmarks.ablating.variants import FULL
 
 METRIC = "ndcg@20"

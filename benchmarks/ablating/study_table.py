@@ -3,7 +3,8 @@
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.ablating.results import Line, by_variant, datasets
+from benchmarks.ablating.result_lines import Line
+from benchmarks.ablating.results import by_variant, datasets
 from benchmarks.ablating.variants import FULL
 from benchmarks.scoring.over_seeds import spread
 from benchmarks.scoring.quality_table import number, spread_cell, table

@@ -11,21 +11,43 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RUN_SOURCES = (
+    "benchmarks/ablating/__init__.py",
+    "benchmarks/ablating/shared_stages.py",
     "model/*.py",
     "offline/*.py",
+    "offline/baselines/__init__.py",
+    "offline/baselines/matrices.py",
+    "offline/baselines/peer.py",
     "offline/baselines/transitions.py",
-    "service/contract/*.py",
+    "offline/encoding/__init__.py",
+    "offline/encoding/fingerprints.py",
+    "offline/reporting/*.py",
+    "service/__init__.py",
+    "service/buckets.py",
     "service/constraints.py",
+    "service/contract/*.py",
     "service/decoder.py",
+    "service/device.py",
     "service/onnx_session.py",
 )
+"""All that `offline.train` imports, and what copies stages from run to run."""
 PEER_SOURCES = (
+    "offline/__init__.py",
     "offline/baselines/*.py",
     "offline/beyond_accuracy.py",
     "offline/dataset*.py",
+    "offline/errors.py",
+    "offline/feature_files.py",
+    "offline/losses.py",
     "offline/metrics.py",
+    "offline/peak_memory.py",
+    "offline/progress.py",
     "offline/splits.py",
+    "service/__init__.py",
+    "service/contract/__init__.py",
+    "service/contract/item_table.py",
 )
+"""All that `offline.baselines.job` imports."""
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "scipy", "torch")
 
 
@@ -64,10 +86,15 @@ def work_folder(given: Path | None) -> WorkFolder:
 def sources_digest(patterns: tuple[str, ...]) -> str:
     """16 hexadecimal digits over the names and bytes of source files of this checkout."""
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in ROOT.glob(pattern)}):
+    for path in source_files(patterns):
         digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def source_files(patterns: tuple[str, ...]) -> list[Path]:
+    """The files of this checkout that some patterns name, sorted, each once."""
+    return sorted({path for pattern in patterns for path in ROOT.glob(pattern)})
 
 
 def commit() -> str:

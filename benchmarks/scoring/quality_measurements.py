@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scoring.dataset_titles import dataset_key
 from benchmarks.scoring.run_figures import score_run
 from offline.baselines.job import run_baselines
 from offline.dataset import load_dataset
@@ -22,7 +23,7 @@ STAGES = (*TRAINING_STAGES, "metrics")
 
 
 def describe(data: Path) -> dict[str, Any]:
-    """Counts of a dataset folder, and `key`: a name that two folders of other content do not share.
+    """Counts of a dataset folder, and its `key`, see `dataset_key`.
 
     Raises:
         BadInputError: the dataset cannot be used.
@@ -31,7 +32,7 @@ def describe(data: Path) -> dict[str, Any]:
     digest = fingerprint(data)
     return {
         "name": dataset.name,
-        "key": f"{dataset.name}-{digest[:8]}",
+        "key": dataset_key(dataset.name, digest),
         "sha256": digest,
         "users": dataset.num_users,
         "items": dataset.num_items,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.scoring.dataset_titles import titles
 from benchmarks.scoring.isolated import isolated
 from benchmarks.scoring.over_seeds import Spread, spread, spreads
 from benchmarks.scoring.provenance import WorkFolder, machine, sources
@@ -41,7 +42,9 @@ class Plan(NamedTuple):
 
 
 def quality(plan: Plan) -> Json:
-    """Measure all of a plan.
+    """Measure all of a plan; every dataset is looked at first, and one that was named twice is measured once.
+
+    `datasets` has them by name; where several are called the same, by `key`.
 
     Raises:
         BadInputError: an unknown recipe or peer, a dataset that cannot be used, or a run folder that holds another run.
@@ -49,8 +52,11 @@ def quality(plan: Plan) -> Json:
     _require_known("recipe", [plan.recipe], RECIPES)
     _require_known("peer", plan.peers, REGISTRY)
     about = {"benchmark": "quality", "recipe": plan.recipe, "seeds": list(plan.seeds), **sources()}
-    datasets = [_dataset(data, plan) for data in plan.data]
-    return {**about, "machine": machine(), "datasets": {each["dataset"]["name"]: each for each in datasets}}
+    described = [(data, isolated(describe, data)) for data in plan.data]
+    folders = {found["key"]: (data, found) for data, found in described}
+    called = titles({key: found["name"] for key, (_, found) in folders.items()})
+    datasets = {called[key]: _dataset(data, found, plan) for key, (data, found) in folders.items()}
+    return {**about, "machine": machine(), "datasets": datasets}
 
 
 def _require_known(kind: str, names: Sequence[str], known: Mapping[str, object]) -> None:
@@ -59,12 +65,11 @@ def _require_known(kind: str, names: Sequence[str], known: Mapping[str, object])
             raise BadInputError(f"no {kind} is called {name!r}; take some of {', '.join(known)}")
 
 
-def _dataset(data: Path, plan: Plan) -> Json:
-    described = isolated(describe, data)
+def _dataset(data: Path, described: Json, plan: Plan) -> Json:
     key = described["key"]
     runs = {}
     for seed in plan.seeds:
-        progress.say(f"{described['name']}: recipe {plan.recipe}, seed {seed}")
+        progress.say(f"{key}: recipe {plan.recipe}, seed {seed}")
         runs[seed] = isolated(measure_run, data, plan.recipe, seed, plan.work.run(key, plan.recipe, seed))
     peers = {name: {seed: _peer(data, key, name, seed, plan.work) for seed in plan.peer_seeds} for name in plan.peers}
     return {"dataset": described, **summary(described["name"], runs, peers)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import ablations, warm_start
 from benchmarks import quality as command
 from benchmarks.scoring import quality_report
 from benchmarks.scoring.over_seeds import spread, spreads
@@ -150,6 +151,29 @@ def test_the_command_measures_seed_by_seed_and_writes_json(
     assert json.loads((tmp_path / "q.json").read_text())["datasets"]["shop"]["peers"] == {}
 
 
+def test_folders_of_one_name_are_both_in_the_report(
+    tmp_path: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"a": 0.3, "b": 0.4}
+    trained = []
+
+    def isolated(function: Callable[..., Any], data: Path, *_: Any) -> Any:
+        if function is quality_report.describe:
+            key = f"{data.name}-{data.parent.name}"
+            return {"name": data.name, "key": key, "users": 1, "items": 1, "training_interactions": 1}
+        trained.append(data)
+        return make_run(values[data.parent.name])
+
+    monkeypatch.setattr(quality_report, "isolated", isolated)
+    asked = ["--data", "/a/shop", "--data", "/b/shop", "--data", "/b/shop", "--data", "/a/forum", "--no-peers"]
+    assert command.main([*asked, "--run-folder", str(tmp_path)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    served = {name: found["rows"]["served"]["recall@20"]["mean"] for name, found in report["datasets"].items()}
+    assert served == {"shop-a": 0.3, "shop-b": 0.4, "forum": 0.3}
+    assert trained == [Path("/a/shop"), Path("/b/shop"), Path("/a/forum")]
+    assert all(f"### {name}\n" in as_markdown(report) for name in served)
+
+
 @pytest.mark.parametrize("wrong", [["--recipe", "standrad"], ["--only-peers", "popularty"]])
 def test_a_typo_is_refused_before_anything_is_trained(
     wrong: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -190,3 +214,27 @@ def test_an_empty_selection_is_refused(
         command.main(["--data", "shop", option, nothing])
     assert ended.value.code == 2
     assert f"error: argument {option}: {nothing!r} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("main", [command.main, ablations.main, warm_start.main])
+@pytest.mark.parametrize(("seeds", "wrong"), [("-1", "-1"), ("0,-2", "-2"), (f"1,{2**32}", f"{2**32}")])
+def test_a_seed_that_nothing_can_start_from_is_refused(
+    main: Callable[[list[str]], int], seeds: str, wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "study.jsonl")] if main is ablations.main else []
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", str(tmp_path), "--seeds", seeds, *out])
+    assert ended.value.code == 2
+    said = f"error: argument --seeds: {wrong} is no seed; give whole numbers from 0 to 4294967295\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--only-peers", "ease"), ("--peer-seeds", "0")])
+def test_without_peers_nothing_can_be_said_of_them(
+    option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quality_report, "isolated", lambda *_: pytest.fail("something started"))
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--data", "shop", "--no-peers", option, value])
+    assert ended.value.code == 2
+    assert f"error: {option} says what to do with peers, and --no-peers leaves all out" in capsys.readouterr().err

@@ -154,6 +154,27 @@ def test_without_a_file_of_results_nothing_starts(calls: list[Call], capsys: pyt
     assert calls == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "missing"),
+    [
+        (["--data", "shop"], "--data needs --out FILE"),
+        (["--data", "shop", "--only", "full"], "--data needs --out FILE"),
+        (["--table"], "--table needs --out FILE"),
+        (["--plot", "study.png"], "--plot needs --out FILE"),
+        (["--only", "full", "--out", "study.jsonl"], "--only needs --data DIR"),
+        (["--only", "full"], "--only needs --data DIR"),
+    ],
+)
+def test_what_needs_another_option_is_refused_without_it(
+    asked: list[str], missing: str, calls: list[Call], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ablations.main(asked)
+    assert ended.value.code == 2
+    assert f"error: {missing}, " in capsys.readouterr().err
+    assert calls == []
+
+
 @pytest.mark.parametrize(("error", "code"), [(LockedError("another process trains"), 4), (BadInputError("no run"), 2)])
 def test_errors_that_stop_the_study_have_the_exit_code_of_a_job(
     shop: Path,
