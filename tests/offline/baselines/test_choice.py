@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from offline.baselines import choice
+from offline.baselines import choice, lightgcn
 from offline.baselines.choice import choose
 from offline.baselines.early_stopping import Stopping, train_in_rounds
 from offline.baselines.ease import Ease
+from offline.baselines.lightgcn import LightGcn
 from offline.baselines.peer import RECENCIES, FloatArray, IntArray, Peer, RecencyPeer
 from offline.baselines.registry import REGISTRY, Entry
 from offline.dataset import Dataset, Histories
@@ -143,6 +144,29 @@ def test_the_best_round_is_kept() -> None:
     assert train_in_rounds(module, module.one_round, lambda: next(qualities), stopping) == 2
     assert module.rounds.item() == 2
     assert next(qualities) == 9.0  # three rounds without a better one, then the end
+
+
+@pytest.mark.parametrize(
+    ("qualities", "best", "rounds"),
+    [([5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 9.0], 1, 5), ([1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 9.0], 4, 6)],
+)
+def test_short_rounds_cost_no_patience(qualities: list[float], best: int, rounds: int) -> None:
+    module, given = Counter(), iter(qualities)
+    stopping = Stopping(most_rounds=10, patience=2, rounds_without_validation=2, short_rounds=3)
+    assert train_in_rounds(module, module.one_round, lambda: next(given), stopping) == best
+    assert module.rounds.item() == best
+    assert list(given) == qualities[rounds:]
+
+
+def test_lightgcn_is_judged_early(monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset) -> None:
+    """After 5, 10, 20, 40, 80, ... steps: the finer look at the start loses none of the later ones."""
+    steps, judged = [], []
+    monkeypatch.setattr(LightGcn, "_step", lambda *_: steps.append(1) or 0.5)
+    monkeypatch.setattr(lightgcn, "validation_quality", lambda *_: judged.append(len(steps)) or -len(steps))
+    peer = LightGcn()
+    peer.fit(make_dataset([[0]], [[1]], [[2]], num_items=3), seed=0)
+    assert judged == [5, 10, 20, 40, 80, 120, 160, 200]
+    assert peer.rounds == 1
 
 
 def test_rounds_have_a_limit() -> None:

@@ -66,11 +66,11 @@ def test_ease_solves_its_regression(small: Dataset, recency: float) -> None:
 
 def test_ease_is_fitted_in_one_matrix(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """At 20,000 items each is 1.6 GB. Blocks of any size give the same weights."""
-    num_items = 700
+    num_items = 400
     lists = [np.random.default_rng(user).permutation(num_items)[:20].tolist() for user in range(50)]
     made, peer, whole = make_dataset(lists, [[]] * 50, [[]] * 50, num_items=num_items), Ease(), Ease()
     whole.fit(made, seed=0)
-    monkeypatch.setattr(matrices, "BLOCK_BYTES", 4 * num_items * 64)
+    monkeypatch.setattr(matrices, "BLOCK_BYTES", 4 * num_items * 16)
     tracemalloc.start()
     try:
         peer.fit(made, seed=0)
