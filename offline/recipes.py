@@ -95,7 +95,8 @@ def _graph_steps(dataset: Dataset, batch_users: int) -> int:
 def _context_smoothing(dataset: Dataset) -> float:
     """In a set every item stands for a taste, and its neighbours do as well; in a sequence it says what follows.
 
-    Neighbours are found by exhaustive search, which a large catalogue is spared.
+    Neighbours are found by exhaustive search, which the known items of a large catalogue are spared. Items that nobody
+    has had search all the same, for they have no context of their own (`offline.train_graph_encoder.MOST_NEIGHBOURS`).
     """
     return 0.2 if not dataset.has_time and dataset.num_items <= 2**17 else 0.0
 
