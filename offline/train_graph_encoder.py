@@ -30,7 +30,7 @@ RECENCY_SPEED = 10
 ALIGNMENT_LEARNING_RATE = 1e-3
 
 MOST_NEIGHBOURS = 2**17
-"""Items that can be somebody's neighbours: of more an even sample, so that the search grows no faster than the items."""
+"""Items that can be anybody's neighbours: of more an even sample, or the search would grow with the square of them."""
 
 COLUMNS_AT_A_TIME = 16
 """Of the vectors that go through a graph too large to be trained as a whole."""
