@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offline import progress
+from offline.array_header import read_header, require_whole
 from offline.errors import BadInputError
 
 
@@ -45,35 +46,45 @@ def read_features(
 
 
 def _read_feature(path: Path, num_items: int, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32]:
+    _check_header(path, num_items)
     try:
-        if rows is None:
-            with path.open("rb") as file:
-                stored = np.load(file, allow_pickle=False)
-        else:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        vectors = _load(path, rows)
     except (ValueError, OSError, EOFError) as error:
         raise BadInputError(
             f"{path}: cannot be read as an array of numbers ({error}); write 2-D float16 or float32 with np.save"
         ) from error
-    if not isinstance(stored, np.ndarray) or stored.dtype.kind != "f":
-        found = stored.dtype if isinstance(stored, np.ndarray) else "an .npz archive"
-        raise BadInputError(f"{path}: holds {found}, not floats; write it with np.save as float16 or float32")
-    if stored.ndim != 2 or stored.shape[1] == 0:
+    except MemoryError as error:
         raise BadInputError(
-            f"{path}: has shape {stored.shape}; write a 2-D array [{num_items} items, at least 1 column]"
-        )
-    if len(stored) != num_items:
+            f"{path}: does not fit into this machine's memory ({error}); write fewer columns, or take a machine with "
+            "more memory"
+        ) from error
+    _check_values(vectors, path, np.arange(num_items) if rows is None else rows)
+    return vectors
+
+
+def _check_header(path: Path, num_items: int) -> None:
+    header = read_header(path)
+    shape, dtype = header.shape, header.dtype
+    if dtype.kind != "f":
+        raise BadInputError(f"{path}: holds {dtype}, not floats; write it with np.save as float16 or float32")
+    if len(shape) != 2 or shape[1] < 1:
+        raise BadInputError(f"{path}: has shape {shape}; write a 2-D array [{num_items} items, at least 1 column]")
+    if shape[0] != num_items:
         raise BadInputError(
-            f"{path}: has {len(stored)} rows, but items.parquet has {num_items} items; row r must belong to row r of "
+            f"{path}: has {shape[0]} rows, but items.parquet has {num_items} items; row r must belong to row r of "
             f"items.parquet, with a row of NaN where an item lacks this modality"
         )
+    require_whole(path, header)
+
+
+def _load(path: Path, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32]:
     if rows is None:
-        rows = np.arange(num_items)
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
     else:
-        stored = np.asarray(stored[rows])
-    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes an infinity, which is refused below
+        stored = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)[rows])
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes an infinity, which is refused later
         vectors: npt.NDArray[np.float32] = stored.astype(np.float32, copy=False)
-    _check_values(vectors, path, rows)
     return vectors
 
 

@@ -1,12 +1,11 @@
 """What a training will need in memory, said before it starts: a killed process says nothing."""
 
-import os
-from pathlib import Path
-
+from offline.available_memory import available_bytes
 from offline.dataset import Dataset
 from offline.errors import BadInputError
 from offline.processes import processes_on_this_machine
 from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 from offline.text_features import item_texts
 
 FLOAT = 4
@@ -15,8 +14,6 @@ FLOAT = 4
 TEACHER_BYTES = 40
 """Bytes per item and history of a batch: logits, probabilities, the same by leaf, and their running sum in float64."""
 
-MEMORY_INFO = Path("/proc/meminfo")
-
 
 def require_memory(dataset: Dataset, recipe: Recipe) -> None:
     """Refuse a training that cannot fit.
@@ -24,13 +21,25 @@ def require_memory(dataset: Dataset, recipe: Recipe) -> None:
     Raises:
         BadInputError: it needs more than this machine has to give; names both and the cures.
     """
-    needed, available = training_bytes(dataset, recipe) * processes_on_this_machine(), available_bytes()
+    processes, available = processes_on_this_machine(), available_bytes()
+    needed = training_bytes(dataset, recipe) * processes
     if needed > available:
         raise BadInputError(
             f"{dataset.num_items} items with recipe {recipe.name!r} need about {needed / 2**30:.1f} GiB of memory to "
-            f"train, and this machine has {available / 2**30:.1f} GiB to give: leave out items that nobody has "
-            "interacted with, take a larger machine, or a recipe with a smaller dim or batch"
+            f"train, and this machine has {available / 2**30:.1f} GiB to give: {_cures(dataset, recipe, available)}"
         )
+
+
+def _cures(dataset: Dataset, recipe: Recipe, available: int) -> str:
+    """What helps: a smaller recipe only where it would fit."""
+    processes = processes_on_this_machine()
+    cures = ["leave out items that nobody has interacted with", "take a machine with more memory"]
+    if processes > 1:
+        cures.append(f"start fewer than {processes} processes on it")
+    small = training_bytes(dataset, tiny(dataset, recipe.seed)) * processes
+    if recipe.name != "tiny" and small <= available:
+        cures.append(f"take --recipe tiny, which needs about {small / 2**30:.1f} GiB")
+    return f"{', '.join(cures[:-1])}, or {cures[-1]}"
 
 
 def training_bytes(dataset: Dataset, recipe: Recipe) -> int:
@@ -55,12 +64,3 @@ def _feature_columns(dataset: Dataset, recipe: Recipe) -> int:
         left_out = recipe.graph.without_modalities
         return sum(int(values.shape[1]) for name, values in dataset.features.items() if name not in left_out)
     return recipe.graph.text_dim if any(item_texts(dataset.titles, dataset.categories)) else 0
-
-
-def available_bytes() -> int:
-    """Memory that this machine can give without swapping: all of it where the system does not tell."""
-    try:
-        lines = MEMORY_INFO.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

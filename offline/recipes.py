@@ -50,7 +50,7 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
         seed=seed,
         graph=GraphSettings(
             dim=128,
-            members=_members(len(dataset.train.users)),
+            members=_members(len(dataset.train.users), dataset.num_items),
             member_dim=64,
             num_layers=2,
             latent_dim=64,
@@ -107,7 +107,8 @@ def _max_history(dataset: Dataset) -> int:
 def _context_smoothing(dataset: Dataset) -> float:
     """In a set every item stands for a taste, and its neighbours do as well; in a sequence it says what follows.
 
-    Neighbours are found by exhaustive search, which a large catalogue is spared.
+    Neighbours are found by exhaustive search, which the known items of a large catalogue are spared. Items that nobody
+    has had search all the same, for they have no context of their own (`offline.train_graph_encoder.MOST_NEIGHBOURS`).
     """
     return 0.2 if not dataset.has_time and dataset.num_items <= 2**17 else 0.0
 
@@ -117,10 +118,13 @@ def _fan_out(num_interactions: int) -> int:
     return 0 if num_interactions < 2**21 else 8
 
 
-def _members(num_interactions: int) -> tuple[Content, ...]:
-    """As many of each kind. They are worth most where interactions are few, and cost least (docs/experiments.md)."""
-    pairs = 4 if num_interactions < 2**17 else 2 if num_interactions < 2**20 else 1
-    return ("fused", "aligned") * pairs
+def _members(num_interactions: int, num_items: int) -> tuple[Content, ...]:
+    """As many of each kind. They are worth most where interactions are few (docs/experiments.md).
+
+    Each keeps vectors of every item with their gradients and moments, 10 KB an item and pair: 2^19 of these are 5 GiB.
+    """
+    wanted = 4 if num_interactions < 2**17 else 2 if num_interactions < 2**20 else 1
+    return ("fused", "aligned") * max(1, min(wanted, 2**19 // num_items))
 
 
 def _rec_ids(num_items: int) -> RecIdSettings:

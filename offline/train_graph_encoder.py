@@ -29,6 +29,9 @@ RECENCY_SPEED = 10
 
 ALIGNMENT_LEARNING_RATE = 1e-3
 
+MOST_NEIGHBOURS = 2**17
+"""Items that can be anybody's neighbours: of more an even sample, or the search would grow with the square of them."""
+
 COLUMNS_AT_A_TIME = 16
 """Of the vectors that go through a graph too large to be trained as a whole."""
 
@@ -192,15 +195,19 @@ def smoothed_contexts(keys: Tensor, contexts: Tensor, known: Tensor, share: floa
     Args:
         keys: unit vectors [N, D].
         contexts: [N, D]; random where an item has no interactions.
-        known: bool [N], whether an item has interactions; others are nobody's neighbours.
+        known: bool [N], whether an item has interactions; others are nobody's neighbours, and of more than
+            `MOST_NEIGHBOURS` only every so many-th can be one.
         share: of the neighbours, for items that have interactions.
     """
     shares = torch.where(known, share, 1.0)
     rows = torch.nonzero(shares > 0).flatten()
     if not len(rows) or not known.any():
         return contexts
-    place = torch.where(known, known.cumsum(0) - 1, -1)
-    nearest = Neighbourhood(keys[known], contexts[known]).contexts_near(keys[rows], place[rows])
+    near = torch.nonzero(known).flatten()
+    near = near[:: -(-len(near) // MOST_NEIGHBOURS)]
+    place = torch.full_like(shares, -1, dtype=torch.int64)
+    place[near] = torch.arange(len(near), device=near.device)
+    nearest = Neighbourhood(keys[near], contexts[near]).contexts_near(keys[rows], place[rows])
     smoothed = contexts.clone()
     smoothed[rows] = contexts[rows].lerp(nearest, shares[rows].unsqueeze(1))
     return smoothed

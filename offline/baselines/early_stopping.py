@@ -17,11 +17,13 @@ class Stopping(NamedTuple):
         most_rounds: the limit.
         patience: rounds without a better one after which it ends.
         rounds_without_validation: how many there are where nothing says when to stop.
+        short_rounds: how many of the first are shorter; patience begins after them, or they would end it too early.
     """
 
     most_rounds: int
     patience: int
     rounds_without_validation: int
+    short_rounds: int = 0
 
 
 def train_in_rounds(
@@ -50,7 +52,7 @@ def train_in_rounds(
                 best_round = number
             elif (found := quality()) > best:
                 best, best_round, kept = found, number, copy.deepcopy(module.state_dict())
-            elif number - best_round >= stopping.patience:
+            elif number - max(best_round, stopping.short_rounds) >= stopping.patience:
                 break
     if kept is not None:
         module.load_state_dict(kept)

@@ -1,6 +1,7 @@
 """LightGCN: embeddings smoothed along the user-item graph, trained with BPR (He et al. 2020, arXiv 2002.02126)."""
 
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from offline.dataset import Dataset, Histories, held_out_users
 MOST_EDGES = 5_000_000
 """Every step propagates over the whole graph: beyond this an epoch takes hours on a core."""
 STEPS_PER_ROUND = 40
-STOPPING = Stopping(most_rounds=60, patience=4, rounds_without_validation=15)
+FIRST_ROUNDS = (5, 5, 10, 20)
+"""Steps of the first ones: with a few hundred users the best is over before `STEPS_PER_ROUND`, which is their sum."""
+STOPPING = Stopping(most_rounds=63, patience=4, rounds_without_validation=18, short_rounds=len(FIRST_ROUNDS))
 
 
 class LightGcnModule(nn.Module):
@@ -79,9 +82,10 @@ class LightGcn(Peer):
             size = (dataset.num_users, dataset.num_items)
             module = LightGcnModule(edges, *size, self.dim, self.num_layers, self.initial_scale)
         optimizer = torch.optim.Adam(module.parameters(), self.learning_rate)
+        lengths = chain(FIRST_ROUNDS, repeat(STEPS_PER_ROUND))
 
         def one_round() -> float:
-            losses = [self._step(module, optimizer, edges, random) for _ in range(STEPS_PER_ROUND)]
+            losses = [self._step(module, optimizer, edges, random) for _ in range(next(lengths))]
             self._set_vectors(module)
             return float(np.mean(losses))
 

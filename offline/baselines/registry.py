@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from offline.available_memory import available_bytes
 from offline.baselines import ease, lightgcn, sasrec
 from offline.baselines.ease import Ease
 from offline.baselines.item_knn import ItemKnn
@@ -27,11 +28,13 @@ class Entry:
         peer: with the settings that are taken where there is no validation.
         grid: values to try, setting by setting: each with the best of the settings before it. What needs no new fit
             (the recency) is not listed here: `Peer.variants` has it.
+        further: values of a setting beyond the last of its grid, tried one by one while each is the best so far.
         unfit: why the peer cannot run on a dataset, None where it can.
     """
 
     peer: Callable[[], Peer]
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    further: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     unfit: Callable[[Dataset], str | None] = _fits
 
 
@@ -42,6 +45,12 @@ def _too_many_items(dataset: Dataset, limit: int, why: str) -> str | None:
 
 
 def _unfit_ease(dataset: Dataset) -> str | None:
+    needed, available = ease.needed_bytes(dataset.num_items), available_bytes()
+    if needed > available and dataset.num_items <= ease.MOST_ITEMS:
+        return (
+            f"the weights of {dataset.num_items} items are a dense square of them and take {needed / 2**30:.1f} GiB of "
+            f"memory to fit, and this machine has {available / 2**30:.1f} GiB to give: take a machine with more memory"
+        )
     return _too_many_items(dataset, ease.MOST_ITEMS, "its weights are a dense square of them")
 
 
@@ -73,6 +82,7 @@ REGISTRY: dict[str, Entry] = {
     "ease": Entry(
         peer=Ease,
         grid={"regularisation": (100.0, 20.0, 300.0)},
+        further={"regularisation": (1000.0, 3000.0)},  # small catalogues want them; every value is an inverse more
         unfit=_unfit_ease,
     ),
     "transitions": Entry(peer=Transitions, grid={"num_hops": (2, 1, 3)}, unfit=_needs_order),

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from offline.array_header import read_header, require_whole
 from offline.errors import BadInputError
 from offline.file_digest import sha256_of_file
 from offline.whole_files import write_json
@@ -78,22 +79,19 @@ def open_features(path: Path, num_rows: int | None) -> npt.NDArray[Any]:
     """An array of features, mapped and not read.
 
     Raises:
-        BadInputError: it is not 2-D floats with `num_rows` rows; None for any number of them.
+        BadInputError: it is not 2-D floats with `num_rows` rows, or ends before them; None for any number of them.
     """
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    header = read_header(path)
+    shape, dtype = header.shape, header.dtype
+    if dtype.kind != "f" or len(shape) != 2 or shape[1] < 1:
+        raise BadInputError(f"{path}: holds {dtype} of shape {shape}; write a 2-D array of floats with a row per item")
+    if num_rows is not None and shape[0] != num_rows:
         raise BadInputError(
-            f"{path}: cannot be read as an array of numbers ({error}); write it with np.save"
-        ) from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2 or not found.shape[1]:
-        what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "an .npz archive"
-        raise BadInputError(f"{path}: holds {what}; write a 2-D array of floats with a row per item")
-    if num_rows is not None and len(found) != num_rows:
-        raise BadInputError(
-            f"{path}: has {len(found)} rows for {num_rows} items; row r must belong to item r of its own source: "
+            f"{path}: has {shape[0]} rows for {num_rows} items; row r must belong to item r of its own source: "
             "write the array again from the same items"
         )
+    require_whole(path, header)
+    found: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
 
 

@@ -61,7 +61,7 @@ BAD_FEATURES = {
     "three axes": (np.ones((3, 2, 2), np.float32), ["has shape (3, 2, 2)", "write a 2-D array"]),
     "no columns": (np.ones((3, 0), np.float32), ["has shape (3, 0)", "at least 1 column"]),
     "integers": (np.ones((3, 4), np.int64), ["holds int64, not floats", "np.save as float16 or float32"]),
-    "objects": (np.array([[1.0], [None], [2.0]]), ["cannot be read as an array of numbers", "allow_pickle=False"]),
+    "objects": (np.array([[1.0], [None], [2.0]]), ["holds object, not floats", "np.save as float16 or float32"]),
     "infinity": (
         np.array([[1, 2], [3, -INF], [INF, 0]], np.float16),
         ["row 1, column 1: infinite (2 such rows)", "replace it, or make the whole row NaN"],
@@ -87,6 +87,59 @@ def test_a_modality_that_no_item_has_is_left_out(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == (
         f"warning: {tmp_path / 'audio.npy'}: every row is NaN, so no item has this modality and it is left out; "
         "remove the file or write it again\n"
+    )
+
+
+def write_header(path: Path, header: str, numbers: bytes = bytes(24)) -> Path:
+    """An .npy file of version 1 whose header says what it likes."""
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + numbers)
+    return path.parent
+
+
+def claim(shape: str) -> str:
+    return f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
+
+
+CLAIMS = {
+    "(3, 1000000000000)": "claims shape (3, 1000000000000) of float32, which is 12000000000000 bytes, but 24 follow",
+    "(1000000000000, 16)": "has 1000000000000 rows, but items.parquet has 3 items",
+    f"(3, {10**22})": f"claims shape (3, {10**22}) of float32",
+    "(3, 3)": "which is 36 bytes, but 24 follow: the file is cut short or its header is damaged; write it again with",
+    "(3, -2)": "cannot be read as an array of numbers (its header claims shape (3, -2))",
+    "(3, True)": "cannot be read as an array of numbers (its header claims shape (3, True))",
+}
+
+
+@pytest.mark.parametrize("rows", [None, np.arange(3)], ids=["all", "some"])
+@pytest.mark.parametrize("shape", CLAIMS)
+def test_a_claim_is_refused_before_anything_is_allocated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, rows: Any
+) -> None:
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("loaded"))
+    write_header(tmp_path / "image.npy", claim(shape))
+    with pytest.raises(BadInputError) as caught:
+        read_features(tmp_path, 3, rows)
+    assert_says(str(caught.value), "image.npy: ", CLAIMS[shape], "np.save" if "items" not in CLAIMS[shape] else "row r")
+
+
+@pytest.mark.parametrize(
+    "header", ["{'descr': (", "{'descr': '''abc", "(" * 500, "-" * 5000 + "1", "{[1]: 2}", "\0", ""]
+)
+def test_a_damaged_header(tmp_path: Path, header: str) -> None:
+    """Numpy reads it as Python, and lets the parser's own errors through."""
+    assert_says(
+        refusal(write_header(tmp_path / "image.npy", header)), "image.npy: cannot be read as an array of numbers"
+    )
+
+
+def test_features_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise MemoryError("Unable to allocate 30.0 GiB")
+
+    write(tmp_path, image=np.ones((3, 2), np.float32))
+    monkeypatch.setattr(np, "load", load)
+    assert_says(
+        refusal(tmp_path), "image.npy: does not fit", "Unable to allocate 30.0 GiB", "a machine with more memory"
     )
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline import memory_needs
+from offline import available_memory, memory_needs
+from offline.available_memory import available_bytes
 from offline.dataset import load_dataset
 from offline.errors import BadInputError
-from offline.memory_needs import available_bytes, require_memory, training_bytes
+from offline.memory_needs import require_memory, training_bytes
 from offline.recipes import standard, tiny
 from offline.run_folder import RunFolder
 from offline.train import train
@@ -67,6 +68,32 @@ def test_ten_million_items_are_refused_where_they_do_not_fit(
         require_memory(huge, standard(huge, 0))
 
 
+def test_fewer_interactions_never_need_more(checkerboard: Path) -> None:
+    """Nearly all of a million items without interactions: not refused on a machine that trains them with many."""
+    dataset = load_dataset(checkerboard)
+    large, needs = replace(dataset, item_ids=dataset.item_ids[:1] * 1_000_000), []
+    for count in (1_800, 200_000, 2_000_000):
+        known = replace(large, train=large.train._replace(users=np.zeros(count, np.int64)))
+        needs.append(training_bytes(known, standard(known, 0)))
+    assert needs[0] <= needs[1] <= needs[2] < 16 * 2**30
+
+
+def test_the_cures_are_those_that_there_are(checkerboard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No flag makes a recipe smaller but --recipe; tiny is named where it fits, and not to those who have it."""
+    dataset = load_dataset(checkerboard)
+    huge = replace(dataset, item_ids=dataset.item_ids[:1] * 1_000_000)
+    small = training_bytes(huge, tiny(huge, 0))
+    for available, recipe, cures in (
+        (small, standard, f"with more memory, or take --recipe tiny, which needs about {small / 2**30:.1f} GiB"),
+        (small - 1, standard, "interacted with, or take a machine with more memory"),
+        (small - 1, tiny, "interacted with, or take a machine with more memory"),
+    ):
+        monkeypatch.setattr(memory_needs, "available_bytes", lambda available=available: available)
+        with pytest.raises(BadInputError) as caught:
+            require_memory(huge, recipe(huge, 0))
+        assert str(caught.value).endswith(cures)
+
+
 def test_the_job_asks_before_it_writes(checkerboard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_needs, "available_bytes", lambda: 1024)
     with pytest.raises(BadInputError, match="GiB of memory"):
@@ -79,5 +106,5 @@ def test_this_machine_has_memory() -> None:
 
 
 def test_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory_needs, "MEMORY_INFO", tmp_path / "none")
+    monkeypatch.setattr(available_memory, "MEMORY_INFO", tmp_path / "none")
     assert available_bytes() > 2**28

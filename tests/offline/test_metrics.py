@@ -115,6 +115,19 @@ def test_two_standard_errors_by_hand() -> None:
     assert preferred({1.0: np.zeros(100), 2.0: gains[1]}) == 1.0
 
 
+@pytest.mark.parametrize("count", [1, 2, 29])
+def test_few_users_prove_nothing(count: int) -> None:
+    """Neither by equal gains, whose deviation is 0, nor by large ones that differ."""
+    assert preferred({40.0: np.full(count, 0.5), 2.0: np.full(count, 0.5001)}) == 40.0
+    assert preferred({40.0: np.zeros(count), 2.0: np.linspace(0.9, 1.0, count)}) == 40.0
+
+
+def test_thirty_users_prove_something_and_rounding_does_not() -> None:
+    thirty = np.full(30, 0.3)
+    assert preferred({40.0: thirty, 2.0: np.linspace(0.4, 0.5, 30)}) == 2.0
+    assert preferred({40.0: thirty, 2.0: np.full(30, 0.1 + 0.2)}) == 40.0  # 0.30000000000000004
+
+
 def test_the_metrics_of_users_have_the_means_that_are_reported(make_histories: MakeHistories) -> None:
     ranking, users = np.array([[0, 1, 2], [3, 4, 5]]), np.array([0, 2])
     targets = make_histories([[1, 7], [9], [3]])

@@ -120,6 +120,23 @@ def test_more_members_where_interactions_are_few(num_pairs: int, num_members: in
     assert members.count("fused") == members.count("aligned")
 
 
+@pytest.mark.parametrize(
+    ("num_items", "num_pairs", "num_members"),
+    [
+        (1_425, 44_327, 8),  # lastfm-2k
+        (6_710, 59_541, 8),  # tiktok
+        (12_101, 153_776, 4),  # amazon-beauty
+        (2**17, 1_800, 8),
+        (2**18, 1_800, 4),
+        (1_000_000, 1_800, 2),
+        (1_000_000, 200_000, 2),
+        (10_000_000, 1_800, 2),
+    ],
+)
+def test_no_more_members_than_the_items_leave_room_for(num_items: int, num_pairs: int, num_members: int) -> None:
+    assert len(standard(dataset(num_items, num_pairs=num_pairs), 0).graph.members) == num_members
+
+
 def test_a_step_looks_at_few_neighbours_where_the_graph_is_large() -> None:
     assert standard(dataset(num_pairs=2**21 - 1), 0).graph.fan_out == 0
     assert standard(dataset(num_pairs=2**21), 0).graph.fan_out == 8

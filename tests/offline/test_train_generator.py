@@ -152,10 +152,10 @@ def test_a_batch_without_targets_is_no_loss_and_no_nan(catalogue: Catalogue) -> 
 
 def cyclic() -> Dataset:
     """What follows item i is item i + 1, always; keys say nothing of it."""
-    starts = range(24)
+    starts = range(36)
     train = [[(start + step) % NUM_ITEMS for step in range(4)] for start in starts]
     return dataset_of(
-        train, [[(start + 4) % NUM_ITEMS] for start in starts], [[]] * 24, num_items=NUM_ITEMS, has_time=True
+        train, [[(start + 4) % NUM_ITEMS] for start in starts], [[]] * 36, num_items=NUM_ITEMS, has_time=True
     )
 
 
@@ -186,12 +186,12 @@ def test_transitions_teach_where_validation_likes_them(catalogue: Catalogue) -> 
 
 def test_equal_qualities_take_the_first_weight(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph encoder alone, which costs no counts."""
-    monkeypatch.setattr(module, "teacher_quality", lambda *_: np.full(9, 0.5))
+    monkeypatch.setattr(module, "teacher_quality", lambda *_: np.full(30, 0.5))
     assert choose(cyclic(), catalogue, 0.0, 0.3, 0.5) == 0.0
 
 
 def test_the_best_of_all_weights_is_taken(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    given = [np.full(9, quality) for quality in (0.1, 0.4, 0.2)]
+    given = [np.full(30, quality) for quality in (0.1, 0.4, 0.2)]
     monkeypatch.setattr(module, "teacher_quality", lambda *_: given.pop(0))
     assert choose(cyclic(), catalogue, 0.0, 0.3, 0.5) == 0.3
     said = "by validation recall@20 + ndcg@20: 0: 0.1000, 0.3: 0.4000, 0.5: 0.2000; taken 0.3\n"

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.collaborative import Candidates
-from offline import graph_losses, neighbour_contexts
+from offline import graph_losses
 from offline import train_graph_encoder as module
 from offline.collaborative_batches import CollaborativeBatches
 from offline.dataset import Dataset
@@ -19,8 +18,9 @@ from offline.graph_data import build_graph
 from offline.graph_losses import GraphEncoderLoss, GraphStep, collaborative_loss
 from offline.recipe_settings import Recipe
 from offline.recipes import tiny
-from offline.train_graph_encoder import TrainedGraph, smoothed_contexts, train_graph_encoder
+from offline.train_graph_encoder import TrainedGraph, train_graph_encoder
 from tests.offline.conftest import dataset_of
+from tests.offline.slow_smoothing import slow_smoothed
 
 NUM_ITEMS, COLD = 20, [3, 11, 19]
 """Nobody has the items of `COLD`."""
@@ -47,45 +47,6 @@ def short(dataset: Dataset, **graph: Any) -> Recipe:
 
 def trained_with(dataset: Dataset, values: dict[str, Tensor], **graph: Any) -> TrainedGraph:
     return train_graph_encoder(dataset, values, short(dataset, **graph), 0.3)
-
-
-def slow_smoothed(keys: Tensor, contexts: Tensor, known: list[bool], share: float, item: int) -> Tensor:
-    others = [other for other in range(len(keys)) if known[other] and other != item]
-    if not others:
-        return contexts[item]
-    count = min(10, max(1, sum(known) - 1))
-    relative = (keys - keys[known].mean(0)) / keys[known].std(0, correction=0).clamp(min=1e-6)
-    nearest = sorted(others, key=lambda other: -float(F.cosine_similarity(relative[item], relative[other], dim=0)))
-    nearest = nearest[:count]
-    mean = torch.stack([contexts[other] for other in nearest]).mean(0)
-    return (1 - share) * contexts[item] + share * mean if known[item] else mean
-
-
-@pytest.mark.parametrize("num_known", [0, 1, 4, 17, 50])
-@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_contexts_are_smoothed_with_those_of_known_neighbours(
-    num_known: int, share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(neighbour_contexts, "_BLOCK_SCORES", 100)  # a few items at a time
-    torch.manual_seed(num_known)
-    keys, contexts = F.normalize(torch.randn(50, 6), dim=1), torch.randn(50, 6)
-    known, before = torch.randperm(50) < num_known, contexts.clone()
-    found = smoothed_contexts(keys, contexts, known, share)
-    for item in range(50):
-        assert torch.allclose(found[item], slow_smoothed(keys, contexts, known.tolist(), share, item), atol=1e-5)
-    assert torch.equal(contexts, before)
-
-
-def test_a_single_known_item_is_the_neighbour_of_all() -> None:
-    keys, contexts = torch.ones(2500, 1), torch.randn(2500, 1)
-    known = torch.arange(2500) == 7
-    assert torch.equal(smoothed_contexts(keys, contexts, known, 0.2), contexts[7].expand(2500, -1))
-
-
-def test_without_smoothing_known_items_keep_their_contexts() -> None:
-    contexts, known = torch.randn(5, 3), torch.tensor([True, True, True, True, False])
-    found = smoothed_contexts(F.normalize(torch.randn(5, 3), dim=1), contexts, known, 0.0)
-    assert torch.equal(found[known], contexts[known])
 
 
 @pytest.mark.parametrize("has_time", [False, True])

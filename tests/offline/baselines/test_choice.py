@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from offline.baselines import choice
+from offline.baselines import choice, lightgcn
 from offline.baselines.choice import choose
 from offline.baselines.early_stopping import Stopping, train_in_rounds
+from offline.baselines.ease import Ease
+from offline.baselines.lightgcn import LightGcn
 from offline.baselines.peer import RECENCIES, FloatArray, IntArray, Peer, RecencyPeer
 from offline.baselines.registry import REGISTRY, Entry
 from offline.dataset import Dataset, Histories
@@ -52,6 +54,52 @@ def test_one_setting_after_another(entry: Entry, make_dataset: MakeDataset) -> N
     assert peer.settings() == {"first": 1, "second": 1, "recency": 0.5}
     assert found == -1.0
     assert Tuned.fits == 1 + 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "further", "taken", "fits"),
+    [
+        ((5, 9, 4), (3, 2, 1, 0, 1), 1, 7),  # to the best and one beyond it
+        ((5, 9, 4), (7, 2), 4, 4),  # the first of the further ones is worse
+        ((4, 3, 5), (2,), 3, 3),  # the last of the grid is not the best
+        ((4,), (3,), 3, 2),
+    ],
+)
+def test_further_values_are_tried_while_they_are_the_best(
+    entry: Entry,
+    make_dataset: MakeDataset,
+    grid: tuple[int, ...],
+    further: tuple[int, ...],
+    taken: int,
+    fits: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = make_dataset([[0]], [[1]], [[2]], num_items=3)
+    longer = replace(entry, peer=lambda: Tuned(first=grid[0]), grid={"first": grid}, further={"first": further})
+    peer, _ = choose("tuned", longer, made, seed=0)
+    assert (peer.settings()["first"], Tuned.fits) == (taken, fits)
+    total = len(grid) - 1 + len(further)
+    assert f"settings of tuned: {total}/{total} best" in capsys.readouterr().err
+
+
+def test_ease_goes_on_to_where_it_is_best(monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset) -> None:
+    """A catalogue of 200 wanted 300, the end of the grid; nothing else of the registry goes further."""
+    made, fits = make_dataset([[0, 1]], [[2]], [[3]], num_items=4), []
+    monkeypatch.setattr(choice, "validation_quality", lambda peer, _: peer.settings()["regularisation"])
+    own = Ease.fit
+
+    def noted(self: Ease, dataset: Dataset, *, seed: int) -> None:
+        fits.append(self.regularisation)
+        own(self, dataset, seed=seed)
+
+    monkeypatch.setattr(Ease, "fit", noted)
+    assert choose("ease", REGISTRY["ease"], made, seed=0).quality == 3000.0
+    assert fits == [100.0, 20.0, 300.0, 1000.0, 3000.0]
+    monkeypatch.setattr(choice, "validation_quality", lambda peer, _: -abs(peer.settings()["regularisation"] - 100))
+    fits.clear()
+    choose("ease", REGISTRY["ease"], made, seed=0)
+    assert fits == [100.0, 20.0, 300.0]
+    assert [name for name, each in REGISTRY.items() if each.further] == ["ease"]
 
 
 def test_the_recency_is_left_alone_without_time(entry: Entry, make_dataset: MakeDataset) -> None:
@@ -96,6 +144,29 @@ def test_the_best_round_is_kept() -> None:
     assert train_in_rounds(module, module.one_round, lambda: next(qualities), stopping) == 2
     assert module.rounds.item() == 2
     assert next(qualities) == 9.0  # three rounds without a better one, then the end
+
+
+@pytest.mark.parametrize(
+    ("qualities", "best", "rounds"),
+    [([5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 9.0], 1, 5), ([1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 9.0], 4, 6)],
+)
+def test_short_rounds_cost_no_patience(qualities: list[float], best: int, rounds: int) -> None:
+    module, given = Counter(), iter(qualities)
+    stopping = Stopping(most_rounds=10, patience=2, rounds_without_validation=2, short_rounds=3)
+    assert train_in_rounds(module, module.one_round, lambda: next(given), stopping) == best
+    assert module.rounds.item() == best
+    assert list(given) == qualities[rounds:]
+
+
+def test_lightgcn_is_judged_early(monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset) -> None:
+    """After 5, 10, 20, 40, 80, ... steps: the finer look at the start loses none of the later ones."""
+    steps, judged = [], []
+    monkeypatch.setattr(LightGcn, "_step", lambda *_: steps.append(1) or 0.5)
+    monkeypatch.setattr(lightgcn, "validation_quality", lambda *_: judged.append(len(steps)) or -len(steps))
+    peer = LightGcn()
+    peer.fit(make_dataset([[0]], [[1]], [[2]], num_items=3), seed=0)
+    assert judged == [5, 10, 20, 40, 80, 120, 160, 200]
+    assert peer.rounds == 1
 
 
 def test_rounds_have_a_limit() -> None:

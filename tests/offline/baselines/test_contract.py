@@ -21,8 +21,9 @@ MakeDataset = Callable[..., Dataset]
 
 @pytest.fixture(autouse=True)
 def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (lightgcn, sasrec):
-        monkeypatch.setattr(module, "STOPPING", Stopping(most_rounds=4, patience=2, rounds_without_validation=2))
+    short = Stopping(most_rounds=7, patience=2, rounds_without_validation=5, short_rounds=4)
+    monkeypatch.setattr(lightgcn, "STOPPING", short)
+    monkeypatch.setattr(sasrec, "STOPPING", Stopping(most_rounds=4, patience=2, rounds_without_validation=2))
     monkeypatch.setattr(sasrec, "LEAST_ROUND_USERS", 1000)
 
 

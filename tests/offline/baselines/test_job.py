@@ -43,7 +43,7 @@ def test_without_time_what_needs_order_is_skipped(job, checkerboard: Path, tmp_p
     assert "transitions: skipped, the dataset has no timestamp" in ended.out
     by_name = {peer["name"]: peer for peer in found["peers"]}
     assert by_name["ease"]["metrics"]["recall@20"] == 1.0  # all of the user's taste, and no more than 20 left
-    assert by_name["ease"]["settings"]["regularisation"] in (20.0, 100.0, 300.0)
+    assert by_name["ease"]["settings"]["regularisation"] in (20.0, 100.0, 300.0, 1000.0, 3000.0)
     for peer in found["peers"]:
         assert {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (5, 10, 20)} <= set(peer["metrics"])
         assert peer["metrics"]["coverage@20"] > 0
@@ -93,6 +93,19 @@ def test_too_large_is_skipped_with_a_reason(job, sequences: Path, monkeypatch, m
     ended = job("baselines", "--data", sequences, "--only", name)
     assert ended.code == 0
     assert f"{name}: skipped, {said}" in ended.out
+
+
+def test_ease_without_memory_is_skipped_with_a_reason(job, sequences: Path, monkeypatch) -> None:
+    """The others run; a machine that is killed says nothing."""
+    needed = ease.needed_bytes(10)
+    monkeypatch.setattr(registry, "available_bytes", lambda: needed - 1)
+    ended = job("baselines", "--data", sequences, "--only", "popularity,ease")
+    assert ended.code == 0
+    assert "ease: skipped, the weights of 10 items are a dense square of them and take 0.5 GiB of memory" in ended.out
+    assert "this machine has 0.5 GiB to give: take a machine with more memory" in ended.out
+    assert "popularity " in ended.out
+    monkeypatch.setattr(registry, "available_bytes", lambda: needed)
+    assert "skipped" not in job("baselines", "--data", sequences, "--only", "ease").out
 
 
 def test_an_unknown_peer_is_refused(job, sequences: Path) -> None:

@@ -1,5 +1,6 @@
 """Each peer against a slow and obvious reference, or an answer that is known by eye."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -61,6 +62,24 @@ def test_ease_solves_its_regression(small: Dataset, recency: float) -> None:
     peer.fit(small, seed=0)
     found = peer.scores(small.histories("test"), np.arange(5))
     np.testing.assert_allclose(found, dense(LISTS, recency) @ weights, rtol=1e-4, atol=1e-5)
+
+
+def test_ease_is_fitted_in_one_matrix(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 20,000 items each is 1.6 GB. Blocks of any size give the same weights."""
+    num_items = 400
+    lists = [np.random.default_rng(user).permutation(num_items)[:20].tolist() for user in range(50)]
+    made, peer, whole = make_dataset(lists, [[]] * 50, [[]] * 50, num_items=num_items), Ease(), Ease()
+    whole.fit(made, seed=0)
+    monkeypatch.setattr(matrices, "BLOCK_BYTES", 4 * num_items * 16)
+    tracemalloc.start()
+    try:
+        peer.fit(made, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.6 * 4 * num_items**2
+    np.testing.assert_array_equal(peer._weights, whole._weights)
+    assert peer._weights.flags["C_CONTIGUOUS"]  # else scipy copies all of it for every batch of users
 
 
 @pytest.mark.parametrize("block_bytes", [1, matrices.BLOCK_BYTES])
