@@ -33,6 +33,8 @@ RUN_SOURCES = (
 """All that `offline.train` imports, and what copies stages from run to run."""
 PEER_SOURCES = (
     "offline/__init__.py",
+    "offline/array_header.py",
+    "offline/available_memory.py",
     "offline/baselines/*.py",
     "offline/beyond_accuracy.py",
     "offline/dataset*.py",
