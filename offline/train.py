@@ -131,12 +131,12 @@ def _introduce(dataset: Dataset, recipe: Recipe) -> None:
         f"interactions, {'ordered by time' if dataset.has_time else 'a history is a set'}; recipe {recipe.name}"
     )
     slots = recipe.generator.max_history
-    num_longer = int((np.diff(dataset.histories("test").offsets) > slots).sum())
-    if num_longer and not dataset.has_time:
-        progress.say(
-            f"{num_longer} users have more than {slots} items; without a timestamp the last {slots} in the file are "
-            "what is recommended from"
-        )
+    if dataset.has_time or not (num_longer := int((np.bincount(dataset.train.users) > slots).sum())):
+        return
+    progress.say(
+        f"{num_longer} users have more than {slots} items; without a timestamp the last {slots} in the file are what "
+        "is recommended from"
+    )
 
 
 def write_metrics(dataset: Dataset, run: RunFolder) -> dict[str, float]:

@@ -41,15 +41,10 @@ def choose(name: str, entry: Entry, dataset: Dataset, *, seed: int) -> Chosen:
     best = _best_variant(peer, dataset)
     with progress.task(f"settings of {name}", choices) as task:
         for setting, values in entry.grid.items():
-            for value in values[1:]:  # the first is the peer's own
-                best = _better(best, setting, value, dataset, seed)
-                task.advance(f"best {best.quality:.4f}")
-            last, further = values[-1], entry.further.get(setting, ())
-            for number, value in enumerate(further):
-                if getattr(best.peer, setting) != last:
-                    task.advance(f"best {best.quality:.4f}", len(further) - number)
-                    break
-                best, last = _better(best, setting, value, dataset, seed), value
+            last, further = values[0], entry.further.get(setting, ())  # the first value is the peer's own
+            for value in (*values[1:], *further):
+                if value in values or getattr(best.peer, setting) == last:
+                    best, last = _better(best, setting, value, dataset, seed), value
                 task.advance(f"best {best.quality:.4f}")
     return Chosen(*best)
 

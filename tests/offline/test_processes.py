@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,18 +17,13 @@ from offline.memory_needs import require_memory
 from offline.processes import Processes, current, joined, require_enough, share
 from offline.recipes import tiny
 from offline.run_folder import RunFolder
+from tests.free_port import free_port
 from tests.offline.conftest import Job, dataset_of
 from tests.offline.trained_together import train_all
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "offline" / "trained_together.py"
 LIMIT_SECONDS = 240
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def run_together(arguments: Sequence[object], count: int = 2) -> list[tuple[int, str, str]]:
