@@ -107,9 +107,9 @@ class RelationBias(nn.Module):
         self.distance = nn.Parameter(torch.randn(num_heads, 2 * num_buckets) * 0.02)
         self.num_buckets = num_buckets
         positions = torch.arange(max_slots)
-        self.register_buffer("recency_bucket", _log_bucket(positions, num_buckets), persistent=False)
+        self.register_buffer("recency_bucket", log_bucket(positions, num_buckets), persistent=False)
         step = positions[None, :] - positions[:, None]
-        signed = _log_bucket(step.abs(), num_buckets) + (step > 0) * num_buckets
+        signed = log_bucket(step.abs(), num_buckets) + (step > 0) * num_buckets
         self.register_buffer("distance_bucket", signed, persistent=False)
 
     def forward(self, num_slots: int) -> Tensor:
@@ -118,7 +118,7 @@ class RelationBias(nn.Module):
         return by_distance + self.recency[:, None, self.recency_bucket[:num_slots]]
 
 
-def _log_bucket(distance: Tensor, num_buckets: int) -> Tensor:
+def log_bucket(distance: Tensor, num_buckets: int) -> Tensor:
     """0, 1, 2, 3, 4 exactly, then buckets that widen by a quarter each."""
     exact = 4
     wide = exact + torch.log(distance.clamp(min=exact) / exact) / math.log(1.25)

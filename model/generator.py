@@ -3,9 +3,9 @@
 What is unusual, and why:
 - An item vector is its key and its context (model.graph_encoder), side by side.
 - The history is a set: no absolute positions; with `ordered_history` a pairwise recency/distance bias instead.
-- The user's vector is the *history state* (model.history_state), computed from the history, so unknown users and fresh
-  histories need no retraining. It conditions the attention, starts slot 0 of the encoder, and meets a vector of every
-  token in the logits.
+- The user's vector is the *history state* (model.history_state; in an ordered history moved by model.sequence_encoder),
+  computed from the history, so unknown users and fresh histories need no retraining. It conditions the attention,
+  starts slot 0 of the encoder, and meets a vector of every token in the logits.
 - Slot 0 of the encoder is never empty: an empty history attends to it.
 - Every level has its own vocabulary, embedding and head.
 
@@ -30,6 +30,7 @@ from model.attention import (
     floor_of,
 )
 from model.history_state import HistoryState
+from model.sequence_encoder import SequenceEncoder
 
 Attention = Literal["relation", "absolute", "plain"]
 
@@ -42,6 +43,7 @@ class GeneratorConfig:
         vector_dim: F.
         attention: what the encoder's attention knows beyond the items: "relation" = the user (and recency and distance
             in ordered histories), "absolute" = learned positions, "plain" = nothing. The last two are for ablations.
+        num_sequence_layers: of the sequence encoder; 0 = the history state is a weighted sum and nothing else.
 
     Raises:
         ValueError: a size below 1, `dim` that the heads do not divide, or an odd `vector_dim`.
@@ -58,6 +60,7 @@ class GeneratorConfig:
     feedforward_dim: int = 256
     dropout: float = 0.1
     attention: Attention = "relation"
+    num_sequence_layers: int = 0
 
     def __post_init__(self) -> None:
         if self.vector_dim % 2:
@@ -137,6 +140,7 @@ class Generator(nn.Module):
         self.config = config
         key_dim = config.vector_dim // 2
         self.history_state = HistoryState(key_dim, config.max_history)
+        self.sequence_encoder = sequence_encoder(config) if config.num_sequence_layers else None
         self.item_projection = nn.Linear(config.vector_dim, config.dim)
         self.empty_slot = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.state_slot = nn.Linear(key_dim, config.dim)
@@ -162,6 +166,16 @@ class Generator(nn.Module):
         """Tokens of a Rec-ID."""
         return len(self.heads)
 
+    def state(self, vectors: Tensor, filled: Tensor) -> Tensor:
+        """Unit vectors [B, F / 2] that users are known by.
+
+        Args:
+            vectors: [B, H, F], item vectors, newest first.
+            filled: [B, H], 1 = item, 0 = empty slot.
+        """
+        state: Tensor = self.history_state(vectors.chunk(2, dim=-1)[1], filled)
+        return state if self.sequence_encoder is None else self.sequence_encoder(state, vectors, filled)
+
     def encode(self, vectors: Tensor, mask: Tensor) -> Memory:
         """Encode histories.
 
@@ -170,7 +184,7 @@ class Generator(nn.Module):
             mask: bool [B, H], False = empty slot.
         """
         filled = mask.to(vectors.dtype)
-        state = self.history_state(vectors.chunk(2, dim=-1)[1], filled)
+        state = self.state(vectors, filled)
         items = self.item_projection(vectors) * filled.unsqueeze(-1)
         user = self.user_projection(state)
         x = torch.cat([(self.empty_slot + self.state_slot(state)).unsqueeze(1), items], dim=1)
@@ -238,6 +252,18 @@ class Generator(nn.Module):
     def item_keys(vectors: Tensor) -> Tensor:
         """Item side of the dense term: unit vectors [..., F / 2] of item vectors [..., F]."""
         return F.normalize(vectors.chunk(2, dim=-1)[0], dim=-1)
+
+
+def sequence_encoder(config: GeneratorConfig) -> SequenceEncoder:
+    """An untrained sequence encoder of the generator's sizes."""
+    return SequenceEncoder(
+        vector_dim=config.vector_dim,
+        max_history=config.max_history,
+        dim=config.dim,
+        num_heads=config.num_heads,
+        num_layers=config.num_sequence_layers,
+        dropout=config.dropout,
+    )
 
 
 def _repeat(cache: Cache, width: int) -> Cache:

@@ -1,7 +1,8 @@
 """The history state: a history as one vector, comparable with the items' keys. The dense term is their cosine.
 
-It is the graph encoder's user vector and nothing else: whatever was learned on top of it made it worse, because the
-item vectors have seen the held-out interactions (docs/experiments.md).
+It is the graph encoder's user vector and nothing else: the item vectors have seen the held-out interactions, and what
+learns from those on top of them gets worse. What order says beyond recency is left to model.sequence_encoder, which has
+a teacher (docs/experiments.md).
 
 Letters: B = batch, H = history slots, D = columns of a key or context.
 """

@@ -119,6 +119,9 @@ class GeneratorSettings:
         transition_weights: shares of transition counts in the teacher, with time only; the first, unless validation
             clearly prefers another.
         attention: of the encoder (model.generator).
+        num_sequence_layers: of the sequence encoder, with time only; 0 = there is none.
+        num_sequence_steps: of its training.
+        sequence_teacher_weight: share of the teacher in its loss.
     """
 
     dim: int
@@ -137,6 +140,10 @@ class GeneratorSettings:
     teacher_temperature: float = 0.6
     transition_weights: tuple[float, ...] = (0.2, 0.0, 0.4, 0.6, 0.8, 1.0)
     attention: Literal["relation", "absolute", "plain"] = "relation"
+    num_sequence_layers: int = 0
+    num_sequence_steps: int = 0
+    sequence_teacher_weight: float = 0.9
+    sequence_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         _require_choices(self)

@@ -37,6 +37,8 @@ def tiny(_dataset: Dataset, seed: int) -> Recipe:
             num_targets=4,
             num_teacher_targets=4,
             teacher_temperature=0.67,
+            num_sequence_layers=1,
+            num_sequence_steps=60,
         ),
     )
 
@@ -70,14 +72,28 @@ def standard(dataset: Dataset, seed: int) -> Recipe:
             feedforward_dim=256,
             dropout=0.2,
             max_history=_max_history(dataset),
-            num_steps=max(800, 8 * (dataset.num_users // 64 + 1)),
+            num_steps=_generator_steps(dataset),
             # The teacher's distribution is dense in the catalogue: with millions of items fewer users share a batch.
             batch_users=min(64, max(4, 2**26 // dataset.num_items)),
             num_targets=4,
             num_teacher_targets=4,
             learning_rate=3e-3,
+            num_sequence_layers=2,
+            num_sequence_steps=max(240, 3 * (dataset.num_users // 64 + 1)),
         ),
     )
+
+
+def _generator_steps(dataset: Dataset) -> int:
+    """Eight rounds over the users, 800 steps at least; four over the prefixes of long sequences, up to 2,400 steps.
+
+    Every prefix of a sequence is a history of its own: 800 steps look at 1,000 users' 40 prefixes once
+    (docs/experiments.md).
+    """
+    rounds = max(800, 8 * (dataset.num_users // 64 + 1))
+    if not dataset.has_time:
+        return rounds
+    return max(rounds, min(2400, 4 * len(dataset.train.users) // 64))
 
 
 def _graph_steps(dataset: Dataset, batch_users: int) -> int:

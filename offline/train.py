@@ -24,7 +24,7 @@ from offline.artefacts import (
 from offline.assign import KnownCodes, assign_rec_ids
 from offline.checkpoint import load_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
-from offline.dense_search import dense_ranking
+from offline.dense_search import dense_ranking, refined_by
 from offline.encoding.fingerprints import read_fingerprints
 from offline.errors import BadInputError, CollapsedRecIdsError
 from offline.evaluate import Rankings, evaluate, rank_users
@@ -55,6 +55,7 @@ from offline.shared_run import shared_run
 from offline.splits import HeldOutSplit
 from offline.train_generator import choose_teacher, generator_config, train_generator
 from offline.train_graph_rqvae import train_graph, train_rq_vae
+from offline.train_sequence_encoder import choose_sequence_encoder
 from offline.warm_codes import CodesStart, codes_start, kept_shares
 from offline.warm_generator import generator_start
 from service.contract.manifest import ModelSettings
@@ -152,7 +153,8 @@ def evaluate_run(dataset: Dataset, run: RunFolder, split: HeldOutSplit) -> tuple
     catalogue = load_catalogue(run)
     decoder = open_run_decoder(run, catalogue)
     rankings = rank_users(decoder, dataset, split, beam_width=decoder.settings.beam_widths[0])
-    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, split)
+    refine = refined_by(load_generator(run).sequence_encoder, catalogue.items)
+    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, split, refine=refine)
     return evaluate(rankings, dataset, split, dense), rankings
 
 
@@ -235,14 +237,15 @@ def _codes(
 def _make_generator(
     dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue, previous: PreviousRun | None
 ) -> None:
-    start = None
+    start, config = None, generator_config(dataset, catalogue, recipe.generator)
     if previous is not None:
-        config = generator_config(dataset, catalogue, recipe.generator)
         start = generator_start(previous, dataset, catalogue, config, run.read_json("rec_ids.json")["codebooks"])
     if start is not None:
         recipe = start.shortened(recipe)
     teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
-    generator = train_generator(dataset, catalogue, recipe, teacher, start)
+    weights = start.sequence_weights if start is not None else None
+    encoder = choose_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)
+    generator = train_generator(dataset, catalogue, recipe, teacher, start, encoder)
     run.save_checkpoint(generator, generator.config, run.generator)
     run.write_json("teacher.json", {"transition_weight": teacher.transition_weight})
 

@@ -1,5 +1,6 @@
 """Train the generator: held-out items and the teachers' distribution, as tokens along the trie."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.generator import Generator, GeneratorConfig, Memory
+from model.sequence_encoder import SequenceEncoder
 from model.trie_softmax import child_log_probs
 from offline import progress
 from offline.artefacts import Catalogue
@@ -39,13 +41,19 @@ def generator_config(dataset: Dataset, catalogue: Catalogue, settings: Generator
         feedforward_dim=settings.feedforward_dim,
         dropout=settings.dropout,
         attention=settings.attention,
+        num_sequence_layers=settings.num_sequence_layers if dataset.has_time else 0,
     )
 
 
 def train_generator(
-    dataset: Dataset, catalogue: Catalogue, recipe: Recipe, teacher: Teacher, start: GeneratorStart | None = None
+    dataset: Dataset,
+    catalogue: Catalogue,
+    recipe: Recipe,
+    teacher: Teacher,
+    start: GeneratorStart | None = None,
+    encoder: SequenceEncoder | None = None,
 ) -> Generator:
-    """Train on the training interactions; item vectors and history state stay as they are.
+    """Train on the training interactions; item vectors, history state and sequence encoder stay as they are.
 
     Args:
         dataset: validated dataset.
@@ -53,6 +61,7 @@ def train_generator(
         recipe: sizes and steps.
         teacher: see `choose_teacher`.
         start: weights of a previous run; they are taken over, the steps are the recipe's.
+        encoder: trained sequence encoder, or None.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
@@ -60,8 +69,13 @@ def train_generator(
     settings = recipe.generator
     require_enough("generator", settings.batch_users)
     torch.manual_seed(recipe.seed)
-    generator = Generator(generator_config(dataset, catalogue, settings))
+    num_sequence_layers = 0 if encoder is None else settings.num_sequence_layers
+    config = generator_config(dataset, catalogue, settings)
+    generator = Generator(replace(config, num_sequence_layers=num_sequence_layers))
     generator.history_state.load_state_dict(catalogue.history_state.state_dict())
+    if generator.sequence_encoder is not None and encoder is not None:
+        generator.sequence_encoder.load_state_dict(encoder.state_dict())
+        generator.sequence_encoder.requires_grad_(False)
     rec_ids = torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long()
     generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / catalogue.temperature)
     if start is not None:
@@ -86,6 +100,8 @@ def train_generator(
     )
     learner = Learner(GeneratorLoss(generator, catalogue, teacher, settings), optimiser, "generator")
     generator.train()
+    if generator.sequence_encoder is not None:
+        generator.sequence_encoder.eval()  # its states are the teacher's, too
     with progress.task("generator", settings.num_steps) as task:
         for _ in range(settings.num_steps):
             loss = learner.step(parts_of(next(batches)))
@@ -181,9 +197,8 @@ class GeneratorLoss(nn.Module):
         """The history states [B, D] as the teacher wants them, which were rounded where the Transformer is."""
         if self._device.type != "cuda":
             return memory.state
-        contexts = self._items[history.clamp(min=0)].chunk(2, dim=-1)[1]
-        found: Tensor = self.generator.history_state(contexts, (history >= 0).to(contexts.dtype))
-        return found
+        vectors = self._items[history.clamp(min=0)]
+        return self.generator.state(vectors, (history >= 0).to(vectors.dtype))
 
     def _blend(self, distilled: Tensor, held_out: Tensor) -> Tensor:
         """Cross-entropy from mean log-likelihoods under the teacher and of held-out items; a batch may lack either."""

@@ -26,6 +26,7 @@ SHAPE = (
     "feedforward_dim",
     "attention",
 )
+SEQUENCE_ENCODER = "sequence_encoder."
 OF_TOKENS = ("embeddings.", "heads.", "token_keys.")
 """Weights with a row for every token of a level."""
 
@@ -38,11 +39,13 @@ class GeneratorStart:
         weights: of the previous generator.
         same_tokens: whether the tokens mean what they meant there; if not, what is known of them starts cold.
         transition_weight: share of transition counts in its teacher.
+        sequence_weights: of the previous sequence encoder; None where there was none of this shape.
     """
 
     weights: Mapping[str, Tensor]
     same_tokens: bool
     transition_weight: float
+    sequence_weights: Mapping[str, Tensor] | None = None
 
     def shortened(self, recipe: Recipe) -> Recipe:
         """The recipe with what is left to do; what validation chose there is not chosen again."""
@@ -53,16 +56,24 @@ class GeneratorStart:
             learning_rate=generator.learning_rate * warm.generator_learning_rate,
             transition_weights=(self.transition_weight,),
         )
+        if self.sequence_weights is not None:
+            generator = replace(
+                generator,
+                num_sequence_steps=share_of(generator.num_sequence_steps, warm.generator_steps),
+                sequence_learning_rate=generator.sequence_learning_rate * warm.generator_learning_rate,
+            )
         return replace(recipe, generator=generator)
 
     @torch.no_grad()
     def take_over(self, generator: Generator) -> None:
         """Copy the weights; of a vocabulary that has another size, the tokens that both have.
 
-        The history state is no weight of the generator's: it stays what the graph encoder made it.
+        History state and sequence encoder are no weights of the generator's: they stay as they were made for it.
         """
         for name, tensor in generator.state_dict().items():
-            if name.startswith("history_state.") or (name.startswith(OF_TOKENS) and not self.same_tokens):
+            if name.startswith(("history_state.", SEQUENCE_ENCODER)) or (
+                name.startswith(OF_TOKENS) and not self.same_tokens
+            ):
                 continue
             before = self.weights[name]
             common = min(len(before), len(tensor))
@@ -95,4 +106,11 @@ def generator_start(
     progress.say(
         f"generator: starts from the previous one{'' if same_tokens else ', but for its tokens, which are new'}"
     )
-    return GeneratorStart(weights, same_tokens, previous.transition_weight())
+    sequence_weights = None
+    if config.num_sequence_layers and there.get("num_sequence_layers") == config.num_sequence_layers:
+        sequence_weights = {
+            name.removeprefix(SEQUENCE_ENCODER): weight
+            for name, weight in weights.items()
+            if name.startswith(SEQUENCE_ENCODER)
+        }
+    return GeneratorStart(weights, same_tokens, previous.transition_weight(), sequence_weights)

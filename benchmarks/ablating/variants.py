@@ -37,7 +37,7 @@ class Variant(NamedTuple):
 
 def variants_of(full: Recipe, dataset: Dataset) -> list[Variant]:
     """`full` first, then all that mean something on the dataset and differ from the full recipe."""
-    candidates = [*_graph(), *_content(dataset), *_attention(), *_rec_ids(dataset, full), *_training(dataset)]
+    candidates = [*_graph(), *_content(dataset), *_attention(dataset), *_rec_ids(dataset, full), *_training(dataset)]
     differing = [variant for variant in candidates if variant.change(full) != full]
     beams = [Variant(f"{width} beams", "beam width", unchanged, width) for width in BEAM_WIDTHS]
     return [Variant(FULL, "", unchanged), *differing, *beams]
@@ -87,6 +87,11 @@ def with_attention(attention: Literal["absolute", "plain"]) -> Change:
     return lambda full: with_generator(full, attention=attention)
 
 
+def without_sequence_encoder(full: Recipe) -> Recipe:
+    """The history state is a weighted sum and nothing else."""
+    return with_generator(full, num_sequence_layers=0)
+
+
 def rec_ids_from(source: Literal["content", "random"]) -> Change:
     """Rec-IDs that know less. No floor of the codebooks: what they come to is the question."""
     return lambda full: with_rec_ids(full, source=source, min_code_usage=0.0)
@@ -109,7 +114,7 @@ def without_popularity_token(full: Recipe) -> Recipe:
 
 
 def without_distillation(full: Recipe) -> Recipe:
-    """No teacher: held-out items alone."""
+    """No teacher of the generator: held-out items alone. The sequence encoder keeps its own."""
     return with_generator(full, teacher_weight=0.0, num_teacher_targets=0, transition_weights=(0.0,))
 
 
@@ -147,9 +152,11 @@ def _content(dataset: Dataset) -> Iterator[Variant]:
         yield Variant("content aligned", "content", with_content("aligned"))
 
 
-def _attention() -> Iterator[Variant]:
+def _attention(dataset: Dataset) -> Iterator[Variant]:
     yield Variant("absolute positions", "attention", with_attention("absolute"))
     yield Variant("plain attention", "attention", with_attention("plain"))
+    if dataset.has_time:
+        yield Variant("without sequence encoder", "attention", without_sequence_encoder)
 
 
 def _rec_ids(dataset: Dataset, full: Recipe) -> Iterator[Variant]:

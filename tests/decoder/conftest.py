@@ -27,6 +27,7 @@ def generator() -> Generator:
             num_encoder_layers=1,
             num_decoder_layers=1,
             feedforward_dim=24,
+            num_sequence_layers=2,
         )
     ).eval()
     for weight in generator.parameters():  # as opinionated as a trained one

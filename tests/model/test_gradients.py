@@ -1,5 +1,6 @@
 """Every trainable tensor learns: with weight decay 0, on a batch that uses it, its gradient norm is above 1e-6."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.generator import Attention, Generator, GeneratorConfig
+from model.generator import Attention, Generator, GeneratorConfig, sequence_encoder
 from model.graph_encoder import ItemVectors
 from model.graph_rqvae import GraphRQVAE, GraphRQVAEConfig
 from model.history_state import HistoryState
 from offline.artefacts import Catalogue
-from offline.collaborative_batches import CollaborativeBatches
+from offline.collaborative_batches import CollaborativeBatches, SequenceBatch
 from offline.dataset import Dataset
 from offline.graph_data import build_graph
 from offline.graph_losses import collaborative_loss as collaborative_loss_of
 from offline.recipe_settings import GeneratorSettings
+from offline.recipes import tiny
 from offline.teacher import Teacher
 from offline.train_generator import GeneratorLoss, GeneratorPart, parts_of
+from offline.train_sequence_encoder import SequenceLoss, SequenceStep
 from offline.training_batches import Batch
 from service.contract.rec_id import RecIdSpace
 from service.contract.trie import build_trie
@@ -209,3 +212,17 @@ def test_a_few_steps_lower_the_loss() -> None:
         optimiser.step()
         seen.append(loss.item())
     assert seen[-1] < 0.95 * seen[0]
+
+
+def test_every_tensor_of_the_sequence_encoder_learns() -> None:
+    items, dataset = catalogue(), dataset_of(LISTS, NOBODY, NOBODY, num_items=12, has_time=True)
+    recipe = replace(tiny(dataset, 0), generator=replace(SETTINGS, num_sequence_layers=2))
+    encoder = sequence_encoder(replace(generator_of(items, ordered=True).config, num_sequence_layers=2)).train()
+    for weight in encoder.move.parameters():  # which starts at 0, and lets nothing through
+        torch.nn.init.normal_(weight, std=0.4)
+    teacher = Teacher(items.vectors.keys, items.trie, SETTINGS.teacher_temperature)
+    loss = SequenceLoss(encoder, items, teacher, recipe)
+    drawn = next(iter(batches_of(dataset)))
+    assert isinstance(drawn, SequenceBatch)
+    loss(SequenceStep(0, drawn, 0)).backward()
+    assert without_gradient(encoder) == {}

@@ -1,4 +1,4 @@
-"""What one of several processes does in `test_processes.py`: the three trainings of a tiny world, weights to a file.
+"""What one of several processes does in `test_processes.py`: the trainings of a tiny world, weights to a file.
 
     python trained_together.py FILE.npz ACCUMULATE [die]
 
@@ -25,9 +25,10 @@ from offline.exit_codes import exit_code_of  # noqa: E402
 from offline.processes import joined  # noqa: E402
 from offline.recipe_settings import Recipe  # noqa: E402
 from offline.recipes import tiny  # noqa: E402
-from offline.train_generator import choose_teacher, train_generator  # noqa: E402
+from offline.train_generator import choose_teacher, generator_config, train_generator  # noqa: E402
 from offline.train_graph_encoder import train_graph_encoder  # noqa: E402
 from offline.train_graph_rqvae import train_rq_vae  # noqa: E402
+from offline.train_sequence_encoder import train_sequence_encoder  # noqa: E402
 from service.contract.trie import build_trie  # noqa: E402
 from tests.offline.conftest import dataset_of  # noqa: E402
 
@@ -51,7 +52,15 @@ def recipe_of(dataset: Dataset, **graph: Any) -> Recipe:
         recipe,
         graph=replace(recipe.graph, **(sizes | off | {"num_alignment_steps": 5} | graph)),
         rec_ids=replace(recipe.rec_ids, min_code_usage=0.0),
-        generator=replace(recipe.generator, num_steps=NUM_STEPS, batch_users=8, dropout=0.0, transition_weights=(0.2,)),
+        generator=replace(
+            recipe.generator,
+            num_steps=NUM_STEPS,
+            batch_users=8,
+            dropout=0.0,
+            transition_weights=(0.2,),
+            num_sequence_layers=1,
+            num_sequence_steps=NUM_STEPS,
+        ),
     )
 
 
@@ -85,7 +94,9 @@ def train_all() -> dict[str, np.ndarray]:
     rec_ids, space, _ = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
     catalogue = Catalogue(build_trie(rec_ids, space), space, trained.vectors, trained.history_state, 0.3)
     teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
-    return found | weights_of("generator", train_generator(dataset, catalogue, recipe, teacher))
+    config = generator_config(dataset, catalogue, recipe.generator)
+    encoder = train_sequence_encoder(dataset, catalogue, config, recipe, teacher)
+    return found | weights_of("generator", train_generator(dataset, catalogue, recipe, teacher, None, encoder))
 
 
 def main() -> None:
