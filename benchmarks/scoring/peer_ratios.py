@@ -12,10 +12,11 @@ METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 LISTS = {"served": "MMGRec, served", "generator": "MMGRec, generator alone", "dense": "MMGRec, dense search"}
 
 
-def compared(report: Json, shop: Json) -> Json:
+def compared(benchmark: str, report: Json, shop: Json) -> Json:
     """Every list of MMGRec and every peer with its metrics and their ratios to the best peer.
 
     Args:
+        benchmark: whose report it becomes.
         report: of `benchmarks.scoring.quality_report.quality`, on one dataset.
         shop: what the dataset was made from.
     """
@@ -23,7 +24,7 @@ def compared(report: Json, shop: Json) -> Json:
     rows = {name: _means(row) for name, row in {**found["rows"], **found["peers"]}.items()}
     best = {metric: max(found["peers"], key=lambda peer: rows[peer][metric]) for metric in METRICS}
     return {
-        "benchmark": "generated_sequences",
+        "benchmark": benchmark,
         "shop": shop,
         **{name: report[name] for name in ("recipe", "commit", "sources_sha256", "machine")},
         "rows": {name: {**row, "of_best_peer": _ratios(row, best, rows)} for name, row in rows.items()},

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from benchmarks.scoring.shop_size import ShopSize
 from offline.dataset_checks import INTERACTIONS_FILE, ITEMS_FILE
 from offline.errors import BadInputError
 
@@ -25,20 +26,6 @@ SUCCESSOR_SHARE = 0.3
 """How often the next item is the successor of the last one, unless the user has it already."""
 MILLISECONDS_BETWEEN = 60_000
 FIRST_TIME = 1_700_000_000_000
-
-
-class ShopSize(NamedTuple):
-    """How large the shop is.
-
-    Attributes:
-        users: how many there are.
-        items: of the catalogue, at least two per taste.
-        interactions: of every user, each with another item; at most half of the catalogue.
-    """
-
-    users: int
-    items: int
-    interactions: int
 
 
 class SequenceShop(NamedTuple):

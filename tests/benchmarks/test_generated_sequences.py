@@ -17,10 +17,10 @@ from benchmarks.scoring.sequence_shop import (
     NUM_TASTES,
     TASTES_PER_USER,
     SequenceShop,
-    ShopSize,
     generate_shop,
     write_shop,
 )
+from benchmarks.scoring.shop_size import ShopSize
 from offline import train as train_module
 from offline.baselines.job import run_baselines
 from offline.dataset import Dataset, load_dataset
