@@ -4,7 +4,7 @@
 
 Writes a shop of users with tastes and large sets (benchmarks/scoring/set_shop.py) into a temporary folder, trains the
 recipe on it and scores the exported ONNX at the default tier; beside it the generator alone, exhaustive dense search,
-and the peers that need no order, under the same protocol. Prints one JSON object, or with --table a Markdown table of it.
+and the peers that need no order, under the same protocol. Prints one JSON object, or with --table a Markdown table.
 Every row has its ratio to the best peer of that metric: above 1 it is better than all of them. Nothing is kept. Exit
 codes are those of the offline jobs.
 """
