@@ -46,7 +46,8 @@ class GeneratorConfig:
         num_sequence_layers: of the sequence encoder; 0 = the history state is a weighted sum and nothing else.
 
     Raises:
-        ValueError: a size below 1, `dim` that the heads do not divide, or an odd `vector_dim`.
+        ValueError: a size below 1, `dim` that the heads do not divide, an odd `vector_dim`, or a sequence encoder for
+            sets.
     """
 
     vocabulary_sizes: tuple[int, ...]
@@ -71,6 +72,11 @@ class GeneratorConfig:
             raise ValueError(f"attention={self.attention!r} is none of {get_args(Attention)}")
         if self.dim % self.num_heads:
             raise ValueError(f"dim={self.dim} is not divisible by num_heads={self.num_heads}")
+        if self.num_sequence_layers < 0 or (self.num_sequence_layers and not self.ordered_history):
+            raise ValueError(
+                f"num_sequence_layers={self.num_sequence_layers} with ordered_history={self.ordered_history}: it must "
+                "be 0 (no sequence encoder) or more, and 0 where a history is a set"
+            )
         if min(*self.vocabulary_sizes, self.vector_dim, self.max_history, self.num_encoder_layers) < 1:
             raise ValueError(f"every size of the generator must be at least 1: {self}")
 
@@ -81,7 +87,7 @@ class Memory(NamedTuple):
     Attributes:
         cross: keys [B, A, E, S] and values [B, A, S, E] of every decoder layer.
         bias: [B, 1, 1, S], added to attention scores: 0, or a floor at an empty slot.
-        state: [B, F / 2], unit norm: the history state.
+        state: [B, F / 2], unit norm: the history state, moved by the sequence encoder where there is one.
     """
 
     cross: tuple[tuple[Tensor, Tensor], ...]
@@ -140,7 +146,6 @@ class Generator(nn.Module):
         self.config = config
         key_dim = config.vector_dim // 2
         self.history_state = HistoryState(key_dim, config.max_history)
-        self.sequence_encoder = sequence_encoder(config) if config.num_sequence_layers else None
         self.item_projection = nn.Linear(config.vector_dim, config.dim)
         self.empty_slot = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.state_slot = nn.Linear(key_dim, config.dim)
@@ -160,6 +165,9 @@ class Generator(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(config.dim, size) for size in config.vocabulary_sizes)
         self.token_keys = nn.ParameterList(torch.zeros(size, key_dim) for size in config.vocabulary_sizes)
         self.dropout = nn.Dropout(config.dropout)
+        # Last, and by random numbers of its own: whoever leaves it out has the same start of all else.
+        with torch.random.fork_rng(devices=[]):
+            self.sequence_encoder = sequence_encoder(config) if config.num_sequence_layers else None
 
     @property
     def num_levels(self) -> int:

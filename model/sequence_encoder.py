@@ -51,14 +51,17 @@ class SequenceLayer(nn.Module):
             closed: [B or 1, 1, S, S], 0 = open, else the floor of scores.
             num_queries: Q, at least 1.
         """
-        slots, heads = x.shape[1], (self.num_heads, x.shape[2] // self.num_heads)
+        slots, dim = x.shape[1:]
+        heads = (self.num_heads, dim // self.num_heads)
         normed = self.attention_norm(x)
-        queries = self.query(normed[:, :num_queries]).unflatten(-1, heads).transpose(1, 2)  # (B, A, Q, E / A)
-        keys, values = self.key_value(normed).unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)  # (B, A, S, E / A)
+        # Rows for every product with a weight (decisions, entry 14); of the last layer one slot alone asks.
+        queries = self.query(normed[:, :num_queries].reshape(-1, dim)).view(-1, num_queries, *heads).transpose(1, 2)
+        keys, values = self.key_value(normed.view(-1, dim)).view(-1, slots, 2, *heads).permute(2, 0, 3, 1, 4)
         bias = self.distance[:, self.bucket[:num_queries, :slots]] + closed[:, :, :num_queries]
         weights = self.dropout((queries @ keys.transpose(-1, -2) / math.sqrt(heads[1]) + bias).softmax(dim=-1))
-        x = x[:, :num_queries] + self.dropout(self.out((weights @ values).transpose(1, 2).flatten(2)))
-        return x + self.dropout(self.feedforward(x))
+        mixed = self.out((weights @ values).transpose(1, 2).reshape(-1, dim))
+        rows = x[:, :num_queries].reshape(-1, dim) + self.dropout(mixed)
+        return (rows + self.dropout(self.feedforward(rows))).view(-1, num_queries, dim)
 
 
 class SequenceEncoder(nn.Module):
@@ -100,8 +103,8 @@ class SequenceEncoder(nn.Module):
             filled: [B, H], 1 = item, 0 = empty slot; empty slots stand behind the items.
         """
         any_filled = (filled.sum(1, keepdim=True) > 0).to(state.dtype)
-        moved = self._moves(vectors, filled, num_queries=1)[:, 0]
-        return F.normalize(state + any_filled * moved, dim=-1)
+        move = self._moves(vectors, filled, num_queries=1)[:, 0]
+        return F.normalize(state + any_filled * move, dim=-1)
 
     def of_prefixes(self, states: Tensor, vectors: Tensor) -> Tensor:
         """Moved states [B, H, D] of every history as it was when the item in the slot was its newest.
@@ -110,19 +113,19 @@ class SequenceEncoder(nn.Module):
             states: [B, H, D], of the same histories.
             vectors: [B, H, F], newest first; what stands in front of a history has no meaning, nothing looks there.
         """
-        slots = vectors.shape[1]
-        moved = self._moves(vectors, torch.ones_like(vectors[..., 0]), num_queries=slots)
-        return F.normalize(states + moved[:, :slots], dim=-1)
+        moves = self._moves(vectors, torch.ones_like(vectors[..., 0]), num_queries=vectors.shape[1])
+        return F.normalize(states + moves, dim=-1)
 
     def _moves(self, vectors: Tensor, filled: Tensor, num_queries: int) -> Tensor:
         """[B, num_queries, D]."""
         # A slot behind the last: a history may have none at all, and a graph has to have something to look at.
-        x = F.pad(self.dropout(self.item_projection(vectors * self.scale)), (0, 0, 0, 1))
+        rows = self.item_projection(vectors.reshape(-1, vectors.shape[-1]) * self.scale)
+        x = F.pad(self.dropout(rows).view(*vectors.shape[:2], rows.shape[-1]), (0, 0, 0, 1))
         slots = x.shape[1]
         open_ = self.earlier[:slots, :slots] * F.pad(filled, (0, 1)).unsqueeze(1).unsqueeze(1)
         closed = (1 - open_) * floor_of(x.dtype)
         for number, layer in enumerate(self.layers):
             last = number == len(self.layers) - 1
             x = cast(SequenceLayer, layer)(x, closed, num_queries if last else slots)
-        moved: Tensor = self.move(self.norm(x))
-        return moved
+        moves: Tensor = self.move(self.norm(x))
+        return moves

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,9 +68,11 @@ def module_from_bytes(
 def _rebuild(
     module_class: Callable[[Any], ModuleT], config_class: type, raw: dict[str, Any], weights: Any, name: str
 ) -> ModuleT:
-    known = {field.name for field in fields(config_class)}
-    if set(raw) != known:
-        odd = sorted(set(raw) ^ known)
+    known = {field.name: field for field in fields(config_class)}
+    # A field that came with a later version has a default that stands for how it was before.
+    lacking = {name for name, field in known.items() if name not in raw and field.default is MISSING}
+    odd = sorted((set(raw) - set(known)) | lacking)
+    if odd:
         raise BadInputError(
             f"checkpoint {name} has another configuration than this version ({odd}); "
             "remove the run and train the run again"

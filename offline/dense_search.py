@@ -20,8 +20,8 @@ IntArray = npt.NDArray[np.int64]
 BATCH_SCORES = 2**26
 """Scores computed at a time; a larger catalogue takes fewer users at a time."""
 
-Refine = Callable[[Tensor, Tensor], Tensor]
-"""History states [B, D] and histories int64 [B, H], newest first, -1 = empty slot, to other states [B, D]."""
+Move = Callable[[Tensor, Tensor], Tensor]
+"""History states [B, D] and histories int64 [B, H], newest first, -1 = empty slot, to states [B, D] to search with."""
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """History states [B, D] and histories int64 [B, H], newest first, -1 = empty slot, to scores of all items [B, N]."""
@@ -34,29 +34,29 @@ def dense_ranking(
     users: IntArray,
     split: HeldOutSplit,
     length: int = 20,
-    refine: Refine | None = None,
+    move: Move | None = None,
 ) -> IntArray:
     """The items of the highest cosine that each user does not have yet: int64 [U, length], -1 where there are fewer.
 
-    `refine` moves the history states first, as the sequence encoder does.
+    `move` moves the history states first, as the sequence encoder does.
     """
 
     def cosine(state: Tensor, history: Tensor) -> Tensor:
-        return (state if refine is None else refine(state, history)) @ vectors.keys.T
+        return (state if move is None else move(state, history)) @ vectors.keys.T
 
     return exhaustive_ranking(cosine, history_state, vectors, dataset, users, split, length)
 
 
-def refined_by(encoder: SequenceEncoder | None, items: Tensor) -> Refine | None:
-    """What a sequence encoder makes of the states of histories, given the item vectors [N, F]; None without one."""
+def moved_by(encoder: SequenceEncoder | None, items: Tensor) -> Move | None:
+    """How a sequence encoder moves the states of histories, given the item vectors [N, F]; None without one."""
     if encoder is None:
         return None
 
-    def refine(state: Tensor, history: Tensor) -> Tensor:
-        moved: Tensor = encoder(state, items[history.clamp(min=0)], (history >= 0).to(state.dtype))
-        return moved
+    def move(state: Tensor, history: Tensor) -> Tensor:
+        found: Tensor = encoder(state, items[history.clamp(min=0)], (history >= 0).to(state.dtype))
+        return found
 
-    return refine
+    return move
 
 
 @torch.no_grad()

@@ -121,7 +121,11 @@ class GeneratorSettings:
         attention: of the encoder (model.generator).
         num_sequence_layers: of the sequence encoder, with time only; 0 = there is none.
         num_sequence_steps: of its training.
-        sequence_teacher_weight: share of the teacher in its loss.
+        sequence_teacher_weight: share of the teacher in its loss; the rest is the held-out items.
+        sequence_learning_rate: the highest of its training.
+
+    Raises:
+        ValueError: a switch on no position, or a sequence encoder without steps.
     """
 
     dim: int
@@ -147,6 +151,11 @@ class GeneratorSettings:
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        if self.num_sequence_layers and self.num_sequence_steps < 1:
+            raise ValueError(
+                f"num_sequence_steps={self.num_sequence_steps} with num_sequence_layers={self.num_sequence_layers}: a "
+                "sequence encoder needs at least 1 step; 0 layers leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

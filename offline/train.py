@@ -24,7 +24,7 @@ from offline.artefacts import (
 from offline.assign import KnownCodes, assign_rec_ids
 from offline.checkpoint import load_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
-from offline.dense_search import dense_ranking, refined_by
+from offline.dense_search import dense_ranking, moved_by
 from offline.encoding.fingerprints import read_fingerprints
 from offline.errors import BadInputError, CollapsedRecIdsError
 from offline.evaluate import Rankings, evaluate, rank_users
@@ -153,8 +153,8 @@ def evaluate_run(dataset: Dataset, run: RunFolder, split: HeldOutSplit) -> tuple
     catalogue = load_catalogue(run)
     decoder = open_run_decoder(run, catalogue)
     rankings = rank_users(decoder, dataset, split, beam_width=decoder.settings.beam_widths[0])
-    refine = refined_by(load_generator(run).sequence_encoder, catalogue.items)
-    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, split, refine=refine)
+    move = moved_by(load_generator(run).sequence_encoder, catalogue.items)
+    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, split, move=move)
     return evaluate(rankings, dataset, split, dense), rankings
 
 
@@ -242,6 +242,7 @@ def _make_generator(
         start = generator_start(previous, dataset, catalogue, config, run.read_json("rec_ids.json")["codebooks"])
     if start is not None:
         recipe = start.shortened(recipe)
+        config = generator_config(dataset, catalogue, recipe.generator)
     teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
     weights = start.sequence_weights if start is not None else None
     encoder = choose_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)

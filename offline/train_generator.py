@@ -69,15 +69,7 @@ def train_generator(
     settings = recipe.generator
     require_enough("generator", settings.batch_users)
     torch.manual_seed(recipe.seed)
-    num_sequence_layers = 0 if encoder is None else settings.num_sequence_layers
-    config = generator_config(dataset, catalogue, settings)
-    generator = Generator(replace(config, num_sequence_layers=num_sequence_layers))
-    generator.history_state.load_state_dict(catalogue.history_state.state_dict())
-    if generator.sequence_encoder is not None and encoder is not None:
-        generator.sequence_encoder.load_state_dict(encoder.state_dict())
-        generator.sequence_encoder.requires_grad_(False)
-    rec_ids = torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long()
-    generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / catalogue.temperature)
+    generator = _untrained(generator_config(dataset, catalogue, settings), catalogue, encoder)
     if start is not None:
         start.take_over(generator)
     device = current().device
@@ -108,6 +100,18 @@ def train_generator(
             schedule.step()
             task.advance(loss=loss)
     return generator.to(CPU).eval()
+
+
+def _untrained(config: GeneratorConfig, catalogue: Catalogue, encoder: SequenceEncoder | None) -> Generator:
+    """The generator with all that it does not learn, and its token keys started as what tokens say of items."""
+    generator = Generator(replace(config, num_sequence_layers=config.num_sequence_layers if encoder else 0))
+    generator.history_state.load_state_dict(catalogue.history_state.state_dict())
+    if generator.sequence_encoder is not None and encoder is not None:
+        generator.sequence_encoder.load_state_dict(encoder.state_dict())
+        generator.sequence_encoder.requires_grad_(False)
+    rec_ids = torch.from_numpy(catalogue.trie.rec_ids()[catalogue.trie.row_to_leaf()]).long()
+    generator.start_token_keys(rec_ids, catalogue.vectors.keys, 1 / catalogue.temperature)
+    return generator
 
 
 class GeneratorPart(NamedTuple):

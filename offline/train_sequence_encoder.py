@@ -19,16 +19,16 @@ from offline import progress
 from offline.artefacts import Catalogue
 from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, part_of
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
-from offline.dense_search import Refine, dense_ranking, refined_by
+from offline.dense_search import Move, dense_ranking, moved_by
 from offline.devices import CPU, moved
-from offline.metrics import FloatArray, described, preferred, quality_by_user
+from offline.metrics import LEAST_USERS, FloatArray, described, preferred, quality_by_user
 from offline.optimise import Learner
 from offline.processes import current, require_enough, share
 from offline.recipe_settings import GeneratorSettings, Recipe
 from offline.teacher import Teacher
 
 FEWEST_PREFIXES = 2
-"""Of a user: with one there is no order to learn from."""
+"""Of a user: with one there is no order to learn from. And of users with so many, as many as validation needs."""
 
 
 def choose_sequence_encoder(
@@ -39,19 +39,19 @@ def choose_sequence_encoder(
     teacher: Teacher,
     weights: Mapping[str, Tensor] | None = None,
 ) -> SequenceEncoder | None:
-    """A trained sequence encoder, unless validation is clearly better off without; None where there is no order.
+    """A trained sequence encoder, unless validation is clearly better off without; None where hardly anybody has order.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
     histories = dataset.histories("valid")
-    if not config.num_sequence_layers or not (np.diff(histories.offsets) > FEWEST_PREFIXES).any():
+    if not config.num_sequence_layers or (np.diff(histories.offsets) > FEWEST_PREFIXES).sum() < LEAST_USERS:
         return None
     encoder = train_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)
     if not len(dataset.valid.users):
         return encoder
     qualities = {
-        1.0: sequence_quality(catalogue, dataset, refined_by(encoder, catalogue.items)),
+        1.0: sequence_quality(catalogue, dataset, moved_by(encoder, catalogue.items)),
         0.0: sequence_quality(catalogue, dataset, None),
     }
     taken = current().agree(preferred(qualities))
@@ -146,8 +146,8 @@ class SequenceLoss(nn.Module):
         keys, contexts = self._items.chunk(2, dim=-1)
         with torch.no_grad():
             before = prefix_states(contexts, batch.items, self._recency.log(), dropout=0.0)
-        moved_states = self.encoder.of_prefixes(before.flip(1), self._items[batch.items.flip(1)]).flip(1)
-        states = moved_states.flatten(0, 1)
+        behind = self.encoder.of_prefixes(before.flip(1), self._items[batch.items.flip(1)]).flip(1)
+        states = behind.flatten(0, 1)
         held_out = softmax_loss(
             states.index_select(0, batch.prefixes),
             keys.index_select(0, batch.candidates.rows),
@@ -188,8 +188,8 @@ def _newest_first(items: Tensor, prefixes: Tensor) -> Tensor:
     return torch.where(places >= 0, items.gather(1, places.clamp(min=0)), -1)
 
 
-def sequence_quality(catalogue: Catalogue, dataset: Dataset, refine: Refine | None) -> FloatArray:
+def sequence_quality(catalogue: Catalogue, dataset: Dataset, move: Move | None) -> FloatArray:
     """Validation recall@20 + ndcg@20 of the dense term alone, of each user (`held_out_users`)."""
     users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
-    ranking = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, users, "valid", refine=refine)
+    ranking = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, users, "valid", move=move)
     return quality_by_user(ranking, users, dataset.targets("valid"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,12 +41,14 @@ class GeneratorStart:
         same_tokens: whether the tokens mean what they meant there; if not, what is known of them starts cold.
         transition_weight: share of transition counts in its teacher.
         sequence_weights: of the previous sequence encoder; None where there was none of this shape.
+        sequence_left_out: whether validation had left it out there.
     """
 
     weights: Mapping[str, Tensor]
     same_tokens: bool
     transition_weight: float
     sequence_weights: Mapping[str, Tensor] | None = None
+    sequence_left_out: bool = False
 
     def shortened(self, recipe: Recipe) -> Recipe:
         """The recipe with what is left to do; what validation chose there is not chosen again."""
@@ -56,7 +59,9 @@ class GeneratorStart:
             learning_rate=generator.learning_rate * warm.generator_learning_rate,
             transition_weights=(self.transition_weight,),
         )
-        if self.sequence_weights is not None:
+        if self.sequence_left_out:
+            generator = replace(generator, num_sequence_layers=0)
+        elif self.sequence_weights is not None:
             generator = replace(
                 generator,
                 num_sequence_steps=share_of(generator.num_sequence_steps, warm.generator_steps),
@@ -106,11 +111,32 @@ def generator_start(
     progress.say(
         f"generator: starts from the previous one{'' if same_tokens else ', but for its tokens, which are new'}"
     )
-    sequence_weights = None
-    if config.num_sequence_layers and there.get("num_sequence_layers") == config.num_sequence_layers:
-        sequence_weights = {
-            name.removeprefix(SEQUENCE_ENCODER): weight
-            for name, weight in weights.items()
-            if name.startswith(SEQUENCE_ENCODER)
-        }
-    return GeneratorStart(weights, same_tokens, previous.transition_weight(), sequence_weights)
+    asked = previous.recipe["generator"].get("num_sequence_layers", 0) > 0
+    left_out = asked and not there["num_sequence_layers"]
+    return GeneratorStart(
+        weights,
+        same_tokens,
+        previous.transition_weight(),
+        _sequence_weights(there, weights, config, left_out),
+        left_out,
+    )
+
+
+def _sequence_weights(
+    there: Mapping[str, Any], weights: Mapping[str, Tensor], config: GeneratorConfig, left_out: bool
+) -> dict[str, Tensor] | None:
+    """Those of the previous sequence encoder; says in one line where there are none to go on from."""
+    before = there.get("num_sequence_layers", 0)
+    if not config.num_sequence_layers:
+        return None
+    if left_out:
+        progress.say("sequence encoder: left out, as validation left it out there")
+        return None
+    if before != config.num_sequence_layers:
+        progress.say(f"sequence encoder: starts cold, because it has {before} layers there")
+        return None
+    return {
+        name.removeprefix(SEQUENCE_ENCODER): weight
+        for name, weight in weights.items()
+        if name.startswith(SEQUENCE_ENCODER)
+    }

@@ -92,6 +92,11 @@ def without_sequence_encoder(full: Recipe) -> Recipe:
     return with_generator(full, num_sequence_layers=0)
 
 
+def sequence_encoder_without_teacher(full: Recipe) -> Recipe:
+    """It learns from what was held out alone."""
+    return with_generator(full, sequence_teacher_weight=0.0)
+
+
 def rec_ids_from(source: Literal["content", "random"]) -> Change:
     """Rec-IDs that know less. No floor of the codebooks: what they come to is the question."""
     return lambda full: with_rec_ids(full, source=source, min_code_usage=0.0)
@@ -114,17 +119,17 @@ def without_popularity_token(full: Recipe) -> Recipe:
 
 
 def without_distillation(full: Recipe) -> Recipe:
-    """No teacher of the generator: held-out items alone. The sequence encoder keeps its own."""
+    """No teacher of the generator: held-out items alone. The sequence encoder keeps one, the graph encoder alone."""
     return with_generator(full, teacher_weight=0.0, num_teacher_targets=0, transition_weights=(0.0,))
 
 
 def without_held_out_items(full: Recipe) -> Recipe:
-    """The teacher alone."""
+    """The teacher alone, of the generator; the sequence encoder learns as before."""
     return with_generator(full, teacher_weight=1.0)
 
 
 def without_transition_counts(full: Recipe) -> Recipe:
-    """The graph encoder is the only teacher."""
+    """The graph encoder is the only teacher, of the sequence encoder as well."""
     return with_generator(full, transition_weights=(0.0,))
 
 
@@ -157,6 +162,7 @@ def _attention(dataset: Dataset) -> Iterator[Variant]:
     yield Variant("plain attention", "attention", with_attention("plain"))
     if dataset.has_time:
         yield Variant("without sequence encoder", "attention", without_sequence_encoder)
+        yield Variant("sequence encoder untaught", "attention", sequence_encoder_without_teacher)
 
 
 def _rec_ids(dataset: Dataset, full: Recipe) -> Iterator[Variant]:

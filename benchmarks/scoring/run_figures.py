@@ -14,7 +14,7 @@ import numpy.typing as npt
 from offline.artefacts import load_catalogue, load_generator, open_run_decoder
 from offline.beyond_accuracy import beyond_accuracy
 from offline.dataset import Dataset
-from offline.dense_search import dense_ranking, refined_by
+from offline.dense_search import dense_ranking, moved_by
 from offline.evaluate import Rankings, evaluate, rank_users, served_rankings
 from offline.metrics import ranking_metrics
 from offline.run_folder import RunFolder
@@ -77,8 +77,8 @@ def score_run(dataset: Dataset, run: RunFolder, beam_width: int | None = None) -
     started = time.monotonic()
     rankings = at_least_as_wide(rank_users(decoder, dataset, "test", beam_width=width), LIST_LENGTH)
     seconds = time.monotonic() - started
-    refine = refined_by(load_generator(run).sequence_encoder, catalogue.items)
-    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, "test", refine=refine)
+    move = moved_by(load_generator(run).sequence_encoder, catalogue.items)
+    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, "test", move=move)
     found = evaluate(rankings, dataset, "test", dense)
     lists: dict[str, Figures] = {
         name: {

@@ -107,7 +107,7 @@ def test_the_recipe_is_the_same_at_every_size_but_for_its_steps(dataset: Dataset
     assert (full.graph.members, len(full.graph.temperatures)) == (("fused", "aligned"), 1)
     short = shortened(full, QUICK)
     assert (short.graph.num_steps, short.graph.num_quantizer_steps, short.generator.num_steps) == (4, 2, 4)
-    assert replace(full.generator, num_steps=4) == short.generator
+    assert replace(full.generator, num_steps=4, num_sequence_steps=4) == short.generator
 
 
 def report_of(size: int, slowness: float) -> dict[str, object]:

@@ -49,6 +49,13 @@ def test_a_variant_changes_what_it_says(name: str, full: Recipe, small: Dataset)
     assert changed(full, small)[name] == EXPECTED[name]
 
 
+def test_the_sequence_encoder_is_a_part_where_there_is_time(full: Recipe, small: Dataset) -> None:
+    with_time, without_time = (changed(full, replace(small, has_time=has_time)) for has_time in (True, False))
+    assert with_time["without sequence encoder"] == {"generator.num_sequence_layers": [2, 0]}
+    assert with_time["sequence encoder untaught"] == {"generator.sequence_teacher_weight": [0.9, 0.0]}
+    assert not [name for name in without_time if "sequence encoder" in name]
+
+
 def test_without_distillation_there_is_no_teacher(full: Recipe, small: Dataset) -> None:
     settings = {name: after for name, (_, after) in changed(full, small)["without distillation"].items()}
     assert settings == {

@@ -1,6 +1,7 @@
 """A checkpoint describes itself, comes back as it was, and is refused when its two files do not belong together."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,24 @@ def test_a_configuration_that_builds_nothing_is_refused(stem: Path, change: dict
     edit_json(stem, **change)
     with pytest.raises(BadInputError, match=r"its configuration builds nothing .*; train again"):
         load(stem)
+
+
+@dataclass(frozen=True)
+class LaterConfig(QuantizerConfig):
+    """That of a version which added a field."""
+
+    depth: int = 0
+
+
+def test_a_field_of_a_later_version_takes_its_default(stem: Path) -> None:
+    found: list[LaterConfig] = []
+
+    def build(config: LaterConfig) -> ResidualQuantizer:
+        found.append(config)
+        return ResidualQuantizer(CONFIG)
+
+    load_checkpoint(build, LaterConfig, stem)
+    assert found[0].depth == 0
 
 
 @pytest.mark.parametrize("raw", [{"num_levels": 3}, {"num_levels": 3, "codebook_size": 5, "dim": 4, "depth": 2}])

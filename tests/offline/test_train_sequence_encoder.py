@@ -17,7 +17,7 @@ from offline import train_sequence_encoder as module
 from offline.artefacts import Catalogue
 from offline.collaborative_batches import CollaborativeBatches, SequenceBatch
 from offline.dataset import Dataset, held_out_users
-from offline.dense_search import dense_ranking, refined_by
+from offline.dense_search import dense_ranking, moved_by
 from offline.metrics import ranking_metrics
 from offline.processes import Processes
 from offline.recipe_settings import Recipe
@@ -72,8 +72,8 @@ def teacher_of(catalogue: Catalogue) -> Teacher:
 
 def first_hits(catalogue: Catalogue, dataset: Dataset, encoder: SequenceEncoder | None) -> float:
     """Share of validation users whose item comes first in an exhaustive search."""
-    users, refine = held_out_users(dataset, "valid"), refined_by(encoder, catalogue.items)
-    found = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, users, "valid", 5, refine)
+    users, move = held_out_users(dataset, "valid"), moved_by(encoder, catalogue.items)
+    found = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, users, "valid", 5, move)
     return ranking_metrics(found, users, dataset.targets("valid"), (1,))["recall@1"]
 
 
@@ -187,14 +187,23 @@ def test_the_parts_of_a_batch_add_up(catalogue: Catalogue, num_parts: int, monke
 
 @pytest.mark.parametrize(
     ("lists", "has_time", "layers"),
-    [([[0, 1, 2]] * 4, False, 1), ([[0, 1]] * 4, True, 1), ([[0, 1, 2]] * 4, True, 0)],
-    ids=["sets", "no order to learn from", "none wanted"],
+    [([[0, 1, 2]] * 40, False, 1), ([[0, 1]] * 40, True, 1), ([[0, 1, 2]] * 40, True, 0), ([[0, 1, 2]] * 29, True, 1)],
+    ids=["sets", "no order to learn from", "none wanted", "too few users"],
 )
 def test_where_there_is_none(catalogue: Catalogue, lists: list[list[int]], has_time: bool, layers: int) -> None:
-    dataset = dataset_of(lists, [[]] * 4, [[]] * 4, num_items=NUM_ITEMS, has_time=has_time)
+    nobody: list[list[int]] = [[]] * len(lists)
+    dataset = dataset_of(lists, nobody, nobody, num_items=NUM_ITEMS, has_time=has_time)
     recipe = recipe_of(dataset, num_sequence_layers=layers)
     config = config_of(dataset, catalogue, recipe)
     assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) is None
+
+
+def test_without_validation_it_is_kept(catalogue: Catalogue) -> None:
+    nobody: list[list[int]] = [[]] * 40
+    dataset = dataset_of([[0, 1, 2]] * 40, nobody, nobody, num_items=NUM_ITEMS, has_time=True)
+    recipe = recipe_of(dataset, num_sequence_steps=2)
+    config = config_of(dataset, catalogue, recipe)
+    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) is not None
 
 
 def test_it_is_left_out_where_validation_is_clearly_better_without(
@@ -217,15 +226,26 @@ def test_it_is_left_out_where_validation_is_clearly_better_without(
     assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) is None
 
 
-def test_the_generator_takes_it_over_and_leaves_it_as_it_is(catalogue: Catalogue) -> None:
+def test_the_generator_takes_it_over_and_leaves_it_as_it_is(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dropout of its own while the generator trains, too: its states are what the teacher is asked with."""
     dataset = order_decides()
     recipe = recipe_of(dataset, dropout=0.2)
     encoder = opinionated(dataset, catalogue, recipe)
+    modes, plain = [], SequenceEncoder.forward
+
+    def noted(self: SequenceEncoder, *arguments: Tensor) -> Tensor:
+        modes.append(self.training)
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(SequenceEncoder, "forward", noted)
     generator = train_generator(dataset, catalogue, recipe, teacher_of(catalogue), None, encoder)
     assert generator.config.num_sequence_layers == 1
     assert generator.sequence_encoder is not None
     for name, value in generator.sequence_encoder.state_dict().items():
         assert torch.equal(value, encoder.state_dict()[name]), name
+    assert modes == [False] * recipe.generator.num_steps
     without = train_generator(dataset, catalogue, recipe, teacher_of(catalogue))
     assert without.config.num_sequence_layers == 0
     assert without.sequence_encoder is None
