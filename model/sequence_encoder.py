@@ -77,6 +77,7 @@ class SequenceEncoder(nn.Module):
     """
 
     earlier: Tensor
+    share: Tensor
 
     def __init__(
         self, *, vector_dim: int, max_history: int, dim: int, num_heads: int, num_layers: int, dropout: float
@@ -90,6 +91,8 @@ class SequenceEncoder(nn.Module):
         nn.init.zeros_(self.move.weight)
         nn.init.zeros_(self.move.bias)
         self.dropout = nn.Dropout(dropout)
+        # How much of the way states go: all of it in training, what validation says when serving.
+        self.register_buffer("share", torch.ones(()))
         self.scale = math.sqrt(vector_dim / 2)  # brings columns of unit vectors to unit variance
         places = torch.arange(slots)
         self.register_buffer("earlier", places.unsqueeze(0) >= places.unsqueeze(1), persistent=False)
@@ -127,5 +130,5 @@ class SequenceEncoder(nn.Module):
         for number, layer in enumerate(self.layers):
             last = number == len(self.layers) - 1
             x = cast(SequenceLayer, layer)(x, closed, num_queries if last else slots)
-        moves: Tensor = self.move(self.norm(x))
+        moves: Tensor = self.share * self.move(self.norm(x))
         return moves

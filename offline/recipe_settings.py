@@ -123,6 +123,8 @@ class GeneratorSettings:
         num_sequence_steps: of its training.
         sequence_teacher_weight: share of the teacher in its loss; the rest is the held-out items.
         sequence_learning_rate: the highest of its training.
+        sequence_shares: how much of the way it moves states when it is trained; the first, unless validation clearly
+            prefers another. 0 leaves it out.
 
     Raises:
         ValueError: a switch on no position, or a sequence encoder without steps.
@@ -148,6 +150,7 @@ class GeneratorSettings:
     num_sequence_steps: int = 0
     sequence_teacher_weight: float = 0.9
     sequence_learning_rate: float = 1e-3
+    sequence_shares: tuple[float, ...] = (0.5, 1.0, 0.0)
 
     def __post_init__(self) -> None:
         _require_choices(self)

@@ -39,7 +39,7 @@ def choose_sequence_encoder(
     teacher: Teacher,
     weights: Mapping[str, Tensor] | None = None,
 ) -> SequenceEncoder | None:
-    """A trained sequence encoder, unless validation is clearly better off without; None where hardly anybody has order.
+    """A trained sequence encoder, moving states as far as validation says; None where it leaves them, or order is rare.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
@@ -48,16 +48,23 @@ def choose_sequence_encoder(
     if not config.num_sequence_layers or (np.diff(histories.offsets) > FEWEST_PREFIXES).sum() < LEAST_USERS:
         return None
     encoder = train_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)
-    if not len(dataset.valid.users):
-        return encoder
-    qualities = {
-        1.0: sequence_quality(catalogue, dataset, moved_by(encoder, catalogue.items)),
-        0.0: sequence_quality(catalogue, dataset, None),
-    }
+    taken = _best_share(dataset, catalogue, encoder, recipe.generator.sequence_shares)
+    encoder.share.fill_(taken)
+    return encoder if taken else None
+
+
+def _best_share(dataset: Dataset, catalogue: Catalogue, encoder: SequenceEncoder, shares: tuple[float, ...]) -> float:
+    """The first of the shares, unless another is clearly better on validation."""
+    if len(shares) == 1 or not len(dataset.valid.users):
+        return shares[0]
+    qualities = {}
+    for share_of_move in shares:
+        encoder.share.fill_(share_of_move)
+        qualities[share_of_move] = sequence_quality(catalogue, dataset, moved_by(encoder, catalogue.items))
     taken = current().agree(preferred(qualities))
     found = f"by validation recall@20 + ndcg@20 of the dense term: {described(qualities)}"
-    progress.say(f"history state with (1) and without (0) the sequence encoder, {found}; taken {taken:g}")
-    return encoder if taken else None
+    progress.say(f"how far the sequence encoder moves history states, {found}; taken {taken:g}")
+    return taken
 
 
 def train_sequence_encoder(
@@ -87,6 +94,7 @@ def train_sequence_encoder(
     encoder = sequence_encoder(config)
     if weights is not None:
         encoder.load_state_dict(dict(weights))
+        encoder.share.fill_(1.0)
     encoder = encoder.to(current().device)
     batches = iter(
         CollaborativeBatches(

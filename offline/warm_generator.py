@@ -66,6 +66,7 @@ class GeneratorStart:
                 generator,
                 num_sequence_steps=share_of(generator.num_sequence_steps, warm.generator_steps),
                 sequence_learning_rate=generator.sequence_learning_rate * warm.generator_learning_rate,
+                sequence_shares=(self.sequence_weights["share"].item(),),
             )
         return replace(recipe, generator=generator)
 

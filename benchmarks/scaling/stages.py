@@ -83,13 +83,11 @@ def measure(interactions: int, plan: Plan, *, seed: int, has_time: bool) -> dict
 
 
 def comparable(dataset: Dataset, seed: int) -> Recipe:
-    """`standard` with the same members at every size, and without choices by validation, which looks at 4,000 users.
-
-    With time one is left: with or without the sequence encoder.
-    """
+    """`standard` with the same members at every size, and without choices by validation, which looks at 4,000 users."""
     recipe = standard(dataset, seed)
     graph = replace(recipe.graph, members=("fused", "aligned"), temperatures=recipe.graph.temperatures[:1])
-    generator = replace(recipe.generator, transition_weights=recipe.generator.transition_weights[:1])
+    first = {name: getattr(recipe.generator, name)[:1] for name in ("transition_weights", "sequence_shares")}
+    generator = replace(recipe.generator, **first)
     return replace(recipe, graph=graph, generator=generator, dense_weights=recipe.dense_weights[:1])
 
 

@@ -91,6 +91,22 @@ def test_every_row_of_a_batch_is_its_own() -> None:
         assert torch.allclose(together[[row]], alone, atol=1e-12)
 
 
+def test_a_share_of_the_way() -> None:
+    """Half of the move, before states are brought to unit length; none of it leaves them where they are."""
+    encoder, (state, vectors) = make(), histories(1, 3)
+    mask = filled(3, slots=3)
+    whole = encoder(state, vectors, mask)
+    encoder.share.fill_(0.0)
+    assert torch.allclose(encoder(state, vectors, mask), state)
+    encoder.share.fill_(0.5)
+    half = encoder(state, vectors, mask)
+    across = torch.linalg.matrix_rank(torch.cat([state, half, whole]), tol=1e-9)
+    assert across == 2  # all in the plane of the state and its move
+    assert (whole * state).sum() < (half * state).sum() < 1
+    prefixes = encoder.of_prefixes(state.unsqueeze(1).expand(-1, 3, -1), vectors)
+    assert torch.allclose(prefixes[:, 0], half)
+
+
 def test_attention_by_loops() -> None:
     """One layer, one query at a time: softmax over what is earlier, with the bias of the distance."""
     torch.manual_seed(3)

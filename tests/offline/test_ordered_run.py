@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks.scoring.run_figures import score_run
+from offline import train as train_module
 from offline.artefacts import load_catalogue, load_generator, open_run_decoder
 from offline.dataset import Dataset, held_out_users, load_dataset
 from offline.dense_search import dense_ranking, moved_by
@@ -18,11 +19,20 @@ from offline.evaluate import rank_users
 from offline.metrics import ranking_metrics
 from offline.parity import check_parity
 from offline.precision import export_run
-from offline.recipe_settings import Recipe
+from offline.recipe_settings import Recipe, WarmSettings
 from offline.recipes import tiny
 from offline.run_folder import RunFolder
 from offline.train import TorchBeamDecoder, evaluate_run, train_recipe
 from tests.offline.conftest import item_id, user_id, write_dataset
+
+
+class StoppedError(RuntimeError):
+    """In place of a kill."""
+
+
+def stop(*_: object) -> None:
+    raise StoppedError
+
 
 NUM_ITEMS, NUM_USERS, LENGTH = 24, 60, 6
 
@@ -104,6 +114,26 @@ def test_the_exported_graph_moves_them_as_torch_does(run: RunFolder, dataset: Da
     with pytest.raises(Exception, match=r"differ|parity|agree"):
         check_parity(TorchBeamDecoder(generator, weight), decoder, catalogue, dataset)
     assert np.isfinite(scores).any()
+
+
+def test_a_warm_start_goes_on_from_it(
+    ordered: tuple[Path, Path], dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the share that was chosen there, fewer steps, and weights that have hardly gone anywhere."""
+    still = WarmSettings(graph_steps=0.02, graph_learning_rate=0.0, generator_steps=0.02)
+    monkeypatch.setattr(train_module, "_make_decoder", stop)
+    second = RunFolder(tmp_path / "second")
+    with pytest.raises(StoppedError):
+        train_recipe(ordered[0], dataset, second, replace(brief(dataset), warm=still), RunFolder(ordered[1]))
+    runs = (RunFolder(ordered[1]), second)
+    steps = [run.read_json("losses.generator.json")["sequence encoder"]["steps"][-1] for run in runs]
+    assert steps == [60, 1]
+    before, after = (load_generator(run).sequence_encoder for run in runs)
+    assert before is not None
+    assert after is not None
+    assert (before.share, after.share) == (0.5, 0.5)
+    moved = (before.move.weight - after.move.weight).norm()
+    assert moved < 0.2 * before.move.weight.norm()
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])

@@ -85,6 +85,7 @@ def test_it_learns_what_a_sum_cannot_know(catalogue: Catalogue) -> None:
     )
     assert encoder is not None
     assert not encoder.training
+    assert encoder.share == 0.5  # which suffices; nothing is clearly better
     assert first_hits(catalogue, dataset, encoder) == 1.0
     assert first_hits(catalogue, dataset, None) <= 0.5  # of two equal states one is wrong
 
@@ -217,13 +218,41 @@ def test_it_is_left_out_where_validation_is_clearly_better_without(
     recipe = recipe_of(dataset)
 
     class Around(torch.nn.Module):
+        share: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("share", torch.ones(()))
+
         def forward(self, state: Tensor, _vectors: Tensor, _filled: Tensor) -> Tensor:
-            return -state
+            return state * torch.where(self.share > 0, -1.0, 1.0)
 
     monkeypatch.setattr(module, "train_sequence_encoder", lambda *_: Around())
     config = config_of(dataset, catalogue, recipe)
     assert first_hits(catalogue, dataset, None) == 1.0
     assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) is None
+
+
+def test_another_share_has_to_be_clearly_better(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = order_decides()
+    recipe = recipe_of(dataset)
+    config = config_of(dataset, catalogue, recipe)
+
+    def choose(at_half: float, at_one: float) -> SequenceEncoder | None:
+        def quality(*arguments: Any) -> np.ndarray:
+            at = {0.5: at_half, 1.0: at_one, 0.0: 0.1}[encoder.share.item()]
+            return np.linspace(at - 0.01, at + 0.01, 60)
+
+        encoder = opinionated(dataset, catalogue, recipe)
+        monkeypatch.setattr(module, "train_sequence_encoder", lambda *_: encoder)
+        monkeypatch.setattr(module, "sequence_quality", quality)
+        return choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue))
+
+    for at_one, share in ((0.5, 0.5), (0.6, 1.0), (0.4, 0.5)):
+        encoder = choose(0.5, at_one)
+        assert encoder is not None
+        assert encoder.share == share
+    assert choose(0.05, 0.05) is None
 
 
 def test_the_generator_takes_it_over_and_leaves_it_as_it_is(

@@ -18,7 +18,7 @@ from offline.recipe_settings import Recipe, WarmSettings
 from offline.recipes import tiny
 from offline.run_folder import RunFolder
 from offline.train import train_recipe
-from tests.offline.conftest import SIZE, item_id, user_id, write_dataset
+from tests.offline.conftest import SIZE, item_id, user_id
 
 STILL = WarmSettings(graph_steps=0.02, graph_learning_rate=0.0, generator_steps=0.02)
 """Nothing is learned of the new data: what moves then was moved by taking over alone."""
@@ -271,30 +271,3 @@ def test_shares_are_shares(changes: dict[str, float]) -> None:
     name, value = next(iter(changes.items()))
     with pytest.raises(ValueError, match=f"{name}={value}"):
         WarmSettings(**changes)
-
-
-@pytest.fixture
-def ordered(tmp_path: Path) -> Path:
-    """Forty users who each walk five items on round a ring of twenty, with moments."""
-    walks = [[(user + step) % 20 for step in range(5)] for user in range(40)]
-    log = [
-        (user_id(user), item_id(item), 1000 * step) for user, walk in enumerate(walks) for step, item in enumerate(walk)
-    ]
-    columns = dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*log, strict=True)), strict=True))
-    return write_dataset(tmp_path / "ordered", columns, {"item_id": [item_id(row) for row in range(20)]})
-
-
-def test_the_sequence_encoder_goes_on_from_the_previous_one(ordered: Path, tmp_path: Path, until: TrainUntil) -> None:
-    def brief(recipe: Recipe) -> Recipe:
-        generator = replace(recipe.generator, num_steps=5, num_sequence_steps=40)
-        graph = replace(recipe.graph, num_steps=20, num_quantizer_steps=20)
-        rec_ids = replace(recipe.rec_ids, min_code_usage=0.0)
-        return replace(recipe, graph=graph, rec_ids=rec_ids, generator=generator, warm=STILL)
-
-    first = until("_make_decoder", ordered, tmp_path / "first", None, brief)
-    second = until("_make_decoder", ordered, tmp_path / "second", first, brief)
-    steps = [run.read_json("losses.generator.json")["sequence encoder"]["steps"][-1] for run in (first, second)]
-    assert steps == [40, 1]
-    before, after = (PreviousRun(run).generator()[1]["sequence_encoder.move.weight"] for run in (first, second))
-    assert before.abs().max() > 1e-3
-    assert (before - after).norm() < 0.2 * before.norm()
