@@ -216,7 +216,7 @@ def test_a_few_steps_lower_the_loss() -> None:
 
 def test_every_tensor_of_the_sequence_encoder_learns() -> None:
     items, dataset = catalogue(), dataset_of(LISTS, NOBODY, NOBODY, num_items=12, has_time=True)
-    recipe = replace(tiny(dataset, 0), generator=replace(SETTINGS, num_sequence_layers=2))
+    recipe = replace(tiny(dataset, 0), generator=replace(SETTINGS, num_sequence_layers=2, num_sequence_steps=1))
     encoder = sequence_encoder(replace(generator_of(items, ordered=True).config, num_sequence_layers=2)).train()
     for weight in encoder.move.parameters():  # which starts at 0, and lets nothing through
         torch.nn.init.normal_(weight, std=0.4)
