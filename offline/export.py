@@ -25,8 +25,8 @@ from service.contract.trie import Trie
 OPSET = 18
 DENSE_WEIGHT = "dense_weight"
 EXPORTED_WEIGHT = 0.6180339887
-"""Stands in the graph during the export: the exporter folds a factor of 0 or 1 away, and its constant with it. Constants
-that are equal become one, so it is a number that nothing else in the graph has (a share of a half, once)."""
+"""Stands in the graph during the export: the exporter folds a factor of 0 or 1 away, and its constant with it. Equal
+constants become one, so it is a number that nothing else in the graph has (a share of .5 is common)."""
 
 
 def export_decoder(

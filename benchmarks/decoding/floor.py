@@ -48,7 +48,22 @@ def _encoder(config: GeneratorConfig, history: int) -> int:
     state = history * config.vector_dim // 2  # a weighted sum of contexts
     state_slot = user_projection = config.vector_dim // 2 * dim
     cross = config.num_decoder_layers * 2 * slots * dim**2  # keys and values, once per request
-    return item_projection + state + state_slot + user_projection + layers + cross
+    return item_projection + state + _sequence(config, history) + state_slot + user_projection + layers + cross
+
+
+def _sequence(config: GeneratorConfig, history: int) -> int:
+    """The sequence encoder; in its last layer the newest item alone looks around."""
+    if not config.num_sequence_layers:
+        return 0
+    dim, slots = config.dim, history + 1  # an empty slot stands behind the last
+
+    def layer(queries: int) -> int:
+        return 2 * slots * dim**2 + queries * (
+            4 * dim**2 + 2 * slots * dim
+        )  # keys and values; query, out, feed-forward
+
+    ends = history * config.vector_dim * dim + dim * config.vector_dim // 2  # what goes in, what comes out
+    return ends + (config.num_sequence_layers - 1) * layer(slots) + layer(1)
 
 
 def _prefix(config: GeneratorConfig, slots: int, level: int, vocabulary: int) -> int:

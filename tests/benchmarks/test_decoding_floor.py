@@ -30,13 +30,15 @@ def counted(call: Any) -> int:
     return counter.get_total_flops() // 2
 
 
+@pytest.mark.parametrize("num_sequence_layers", [0, 1, 3])
 @pytest.mark.parametrize("history", [1, 4, 20])
-def test_the_encoder(history: int) -> None:
-    generator = Generator(SMALL).eval()
+def test_the_encoder(history: int, num_sequence_layers: int) -> None:
+    config = replace(SMALL, ordered_history=True, num_sequence_layers=num_sequence_layers)
+    generator = Generator(config).eval()
     vectors, mask = torch.randn(1, history, 12), torch.ones(1, history, dtype=torch.bool)
     assert (
         counted(lambda: generator.encode(vectors, mask))
-        == multiply_adds(SMALL, history=history, beam_width=9)["encoder"]
+        == multiply_adds(config, history=history, beam_width=9)["encoder"]
     )
 
 

@@ -118,6 +118,10 @@ COMMANDS: dict[str, Run | Elsewhere] = {
         "tests/benchmarks/test_generated_sequences.py::test_the_command_shows_every_row_beside_the_best_peer",
         "it trains for minutes",
     ),
+    f"{PYTHON} -m benchmarks.generated_sets --table": Elsewhere(
+        "tests/benchmarks/test_generated_sets.py::test_peers_that_need_order_are_named_as_left_out",
+        "it trains for minutes",
+    ),
     f"{PYTHON} -m benchmarks.decode --quick": Elsewhere(
         "tests/benchmarks/test_decoding_floor.py::test_the_levels",
         "of it, its floor alone: it exports models and measures",
