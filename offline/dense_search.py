@@ -81,10 +81,12 @@ def exhaustive_ranking(
     return np.concatenate(parts)
 
 
-def dense_quality(history_state: HistoryState, vectors: ItemVectors, dataset: Dataset) -> FloatArray:
+def dense_quality(
+    history_state: HistoryState, vectors: ItemVectors, dataset: Dataset, move: Move | None = None
+) -> FloatArray:
     """Validation recall@20 + ndcg@20 of the dense term alone, of each user (`held_out_users`)."""
     users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
-    ranking = dense_ranking(history_state, vectors, dataset, users, "valid")
+    ranking = dense_ranking(history_state, vectors, dataset, users, "valid", move=move)
     return quality_by_user(ranking, users, dataset.targets("valid"))
 
 

@@ -16,6 +16,18 @@ from offline.processes import told_when_one_ends
 MAX_GRADIENT_NORM = 5.0
 
 
+def one_cycle(
+    module: nn.Module, learning_rate: float, weight_decay: float, num_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
+    """AdamW and its schedule for so many steps: up to the rate within 100 of them or a tenth, then down to nothing."""
+    optimiser = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    warmup = min(100, num_steps // 10 + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=num_steps + 1, pct_start=warmup / num_steps
+    )
+    return optimiser, schedule
+
+
 def optimise(optimiser: torch.optim.Optimizer, loss: Tensor, name: str) -> None:
     """One optimiser step by this process alone, whoever else there is.
 

@@ -18,7 +18,7 @@ from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
 from offline.dense_search import exhaustive_ranking
 from offline.devices import CPU, moved
 from offline.metrics import FloatArray, described, preferred, quality_by_user
-from offline.optimise import Learner
+from offline.optimise import Learner, one_cycle
 from offline.processes import current, require_enough, share
 from offline.recipe_settings import GeneratorSettings, Recipe
 from offline.teacher import Teacher
@@ -74,11 +74,7 @@ def train_generator(
         start.take_over(generator)
     device = current().device
     generator, teacher = generator.to(device), teacher.to(device)
-    optimiser = torch.optim.AdamW(generator.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    warmup = min(100, settings.num_steps // 10 + 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.num_steps + 1, pct_start=warmup / settings.num_steps
-    )
+    optimiser, schedule = one_cycle(generator, settings.learning_rate, settings.weight_decay, settings.num_steps)
     batches = iter(
         BatchSampler(
             dataset.histories("valid"),

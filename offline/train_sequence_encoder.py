@@ -18,11 +18,11 @@ from model.sequence_encoder import SequenceEncoder
 from offline import progress
 from offline.artefacts import Catalogue
 from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, part_of
-from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
-from offline.dense_search import Move, dense_ranking, moved_by
+from offline.dataset import Dataset
+from offline.dense_search import dense_quality, moved_by
 from offline.devices import CPU, moved
-from offline.metrics import LEAST_USERS, FloatArray, described, preferred, quality_by_user
-from offline.optimise import Learner
+from offline.metrics import LEAST_USERS, described, preferred
+from offline.optimise import Learner, one_cycle
 from offline.processes import current, require_enough, share
 from offline.recipe_settings import GeneratorSettings, Recipe
 from offline.teacher import Teacher
@@ -60,7 +60,9 @@ def _best_share(dataset: Dataset, catalogue: Catalogue, encoder: SequenceEncoder
     qualities = {}
     for share_of_move in shares:
         encoder.share.fill_(share_of_move)
-        qualities[share_of_move] = sequence_quality(catalogue, dataset, moved_by(encoder, catalogue.items))
+        qualities[share_of_move] = dense_quality(
+            catalogue.history_state, catalogue.vectors, dataset, moved_by(encoder, catalogue.items)
+        )
     taken = current().agree(preferred(qualities))
     found = f"by validation recall@20 + ndcg@20 of the dense term: {described(qualities)}"
     progress.say(f"how far the sequence encoder moves history states, {found}; taken {taken:g}")
@@ -108,11 +110,7 @@ def train_sequence_encoder(
         )
     )
     num_steps, rate = settings.num_sequence_steps, settings.sequence_learning_rate
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=settings.weight_decay)
-    warmup = min(100, num_steps // 10 + 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rate, total_steps=num_steps + 1, pct_start=warmup / num_steps
-    )
+    optimiser, schedule = one_cycle(encoder, rate, settings.weight_decay, num_steps)
     learner = Learner(SequenceLoss(encoder, catalogue, teacher, recipe), optimiser, "sequence encoder")
     encoder.train()
     with progress.task("sequence encoder", num_steps) as task:
@@ -194,10 +192,3 @@ def _newest_first(items: Tensor, prefixes: Tensor) -> Tensor:
     ages = torch.arange(length, device=items.device)
     places = (prefixes % length).unsqueeze(1) - ages
     return torch.where(places >= 0, items.gather(1, places.clamp(min=0)), -1)
-
-
-def sequence_quality(catalogue: Catalogue, dataset: Dataset, move: Move | None) -> FloatArray:
-    """Validation recall@20 + ndcg@20 of the dense term alone, of each user (`held_out_users`)."""
-    users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
-    ranking = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, users, "valid", move=move)
-    return quality_by_user(ranking, users, dataset.targets("valid"))

@@ -58,9 +58,8 @@ def _sequence(config: GeneratorConfig, history: int) -> int:
     dim, slots = config.dim, history + 1  # an empty slot stands behind the last
 
     def layer(queries: int) -> int:
-        return 2 * slots * dim**2 + queries * (
-            4 * dim**2 + 2 * slots * dim
-        )  # keys and values; query, out, feed-forward
+        keys_and_values = 2 * slots * dim**2
+        return keys_and_values + queries * (4 * dim**2 + 2 * slots * dim)  # query, out, feed-forward, attention
 
     ends = history * config.vector_dim * dim + dim * config.vector_dim // 2  # what goes in, what comes out
     return ends + (config.num_sequence_layers - 1) * layer(slots) + layer(1)

@@ -245,7 +245,7 @@ def test_another_share_has_to_be_clearly_better(catalogue: Catalogue, monkeypatc
 
         encoder = opinionated(dataset, catalogue, recipe)
         monkeypatch.setattr(module, "train_sequence_encoder", lambda *_: encoder)
-        monkeypatch.setattr(module, "sequence_quality", quality)
+        monkeypatch.setattr(module, "dense_quality", quality)
         return choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue))
 
     for at_one, share in ((0.5, 0.5), (0.6, 1.0), (0.4, 0.5)):
