@@ -41,15 +41,19 @@ class Redaction:
         return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).hexdigest()
 
     def without_users(self, text: str, user_ids: Iterable[str]) -> str:
-        """The text with every one of these user ids replaced by its hash, however it is written."""
-        for user_id in sorted(set(user_ids), key=len, reverse=True):
-            name = f"user:{self.user_hash(user_id)}"
-            for form in sorted(_forms(user_id), key=len, reverse=True):
-                if len(form) >= _SHORT_ID:
-                    text = text.replace(form, name)
-                elif form:
-                    text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", name, text)
-        return text
+        """The text with every one of these user ids replaced by its hash, however it is written.
+
+        In one pass, so that no id is looked for in the name of another.
+        """
+        names = {form: f"user:{self.user_hash(user_id)}" for user_id in user_ids for form in _forms(user_id) if form}
+        if not names:
+            return text
+        patterns = (_where_it_is_hidden(form) for form in sorted(names, key=len, reverse=True))
+        return re.sub("|".join(patterns), lambda found: names[found.group()], text)
+
+
+def _where_it_is_hidden(form: str) -> str:
+    return re.escape(form) if len(form) >= _SHORT_ID else rf"(?<!\w){re.escape(form)}(?!\w)"
 
 
 def _parts(secret: str) -> set[str]:
