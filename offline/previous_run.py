@@ -77,6 +77,11 @@ class PreviousRun:
         """Share of transition counts in the generator's teacher."""
         return float(self.run.read_json("teacher.json")["transition_weight"])
 
+    def sequence_share(self) -> float | None:
+        """How far its sequence encoder moves history states; 0: it was left out, None: there was nothing to choose."""
+        share: float | None = self.run.read_json("teacher.json").get("sequence_share")  # later than transition_weight
+        return share
+
 
 def misfit(there: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str]) -> str | None:
     """The first of some settings in which a previous run differs from this one, in words; None where it fits."""

@@ -31,6 +31,17 @@ FEWEST_PREFIXES = 2
 """Of a user: with one there is no order to learn from. And of users with so many, as many as validation needs."""
 
 
+class ChosenSequenceEncoder(NamedTuple):
+    """A sequence encoder that moves states by `share` of the way.
+
+    The encoder is None where states stay as they are: with share 0 because validation, or the recipe, left it out; with
+    share None because there was nothing to train it on, or no layers were wanted.
+    """
+
+    encoder: SequenceEncoder | None
+    share: float | None
+
+
 def choose_sequence_encoder(
     dataset: Dataset,
     catalogue: Catalogue,
@@ -38,19 +49,22 @@ def choose_sequence_encoder(
     recipe: Recipe,
     teacher: Teacher,
     weights: Mapping[str, Tensor] | None = None,
-) -> SequenceEncoder | None:
-    """A trained sequence encoder, moving states as far as validation says; None where it leaves them, or order is rare.
+) -> ChosenSequenceEncoder:
+    """Train a sequence encoder, and let validation say how far it moves states.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
     histories = dataset.histories("valid")
     if not config.num_sequence_layers or (np.diff(histories.offsets) > FEWEST_PREFIXES).sum() < LEAST_USERS:
-        return None
+        return ChosenSequenceEncoder(None, None)
+    shares = recipe.generator.sequence_shares
+    if not any(shares):
+        return ChosenSequenceEncoder(None, 0.0)
     encoder = train_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)
-    taken = _best_share(dataset, catalogue, encoder, recipe.generator.sequence_shares)
+    taken = _best_share(dataset, catalogue, encoder, shares)
     encoder.share.fill_(taken)
-    return encoder if taken else None
+    return ChosenSequenceEncoder(encoder if taken else None, taken)
 
 
 def _best_share(dataset: Dataset, catalogue: Catalogue, encoder: SequenceEncoder, shares: tuple[float, ...]) -> float:

@@ -41,14 +41,14 @@ class GeneratorStart:
         same_tokens: whether the tokens mean what they meant there; if not, what is known of them starts cold.
         transition_weight: share of transition counts in its teacher.
         sequence_weights: of the previous sequence encoder; None where there was none of this shape.
-        sequence_left_out: whether validation had left it out there.
+        sequence_share: how far it moved history states, 0 where it was left out; None where that is to be chosen.
     """
 
     weights: Mapping[str, Tensor]
     same_tokens: bool
     transition_weight: float
     sequence_weights: Mapping[str, Tensor] | None = None
-    sequence_left_out: bool = False
+    sequence_share: float | None = None
 
     def shortened(self, recipe: Recipe) -> Recipe:
         """The recipe with what is left to do; what validation chose there is not chosen again."""
@@ -59,14 +59,13 @@ class GeneratorStart:
             learning_rate=generator.learning_rate * warm.generator_learning_rate,
             transition_weights=(self.transition_weight,),
         )
-        if self.sequence_left_out:
-            generator = replace(generator, num_sequence_layers=0)
-        elif self.sequence_weights is not None:
+        if self.sequence_share is not None:
+            generator = replace(generator, sequence_shares=(self.sequence_share,))
+        if self.sequence_weights is not None:
             generator = replace(
                 generator,
                 num_sequence_steps=share_of(generator.num_sequence_steps, warm.generator_steps),
                 sequence_learning_rate=generator.sequence_learning_rate * warm.generator_learning_rate,
-                sequence_shares=(self.sequence_weights["share"].item(),),
             )
         return replace(recipe, generator=generator)
 
@@ -112,26 +111,22 @@ def generator_start(
     progress.say(
         f"generator: starts from the previous one{'' if same_tokens else ', but for its tokens, which are new'}"
     )
-    asked = previous.recipe["generator"].get("num_sequence_layers", 0) > 0
-    left_out = asked and not there["num_sequence_layers"]
-    return GeneratorStart(
-        weights,
-        same_tokens,
-        previous.transition_weight(),
-        _sequence_weights(there, weights, config, left_out),
-        left_out,
-    )
+    share = previous.sequence_share()
+    sequence_weights = _sequence_weights(there, weights, config, left_out=share == 0)
+    if share and sequence_weights is None:
+        share = None  # it was chosen for another encoder
+    return GeneratorStart(weights, same_tokens, previous.transition_weight(), sequence_weights, share)
 
 
 def _sequence_weights(
-    there: Mapping[str, Any], weights: Mapping[str, Tensor], config: GeneratorConfig, left_out: bool
+    there: Mapping[str, Any], weights: Mapping[str, Tensor], config: GeneratorConfig, *, left_out: bool
 ) -> dict[str, Tensor] | None:
     """Those of the previous sequence encoder; says in one line where there are none to go on from."""
     before = there.get("num_sequence_layers", 0)
     if not config.num_sequence_layers:
         return None
     if left_out:
-        progress.say("sequence encoder: left out, as validation left it out there")
+        progress.say("sequence encoder: left out, as it was there")
         return None
     if before != config.num_sequence_layers:
         progress.say(f"sequence encoder: starts cold, because it has {before} layers there")

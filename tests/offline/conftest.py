@@ -18,14 +18,16 @@ import polars as pl
 import pytest
 import redis
 
+from offline import train as train_module
 from offline.__main__ import main
 from offline.artefacts import Catalogue
 from offline.assign import assign_rec_ids
 from offline.dataset import Dataset, Histories, Interactions, load_dataset
 from offline.item_features import item_features
 from offline.recipe_settings import Recipe
+from offline.recipes import tiny
 from offline.run_folder import RunFolder
-from offline.train import train
+from offline.train import train, train_recipe
 from offline.train_graph_rqvae import train_graph, train_rq_vae
 from service.contract.redis_keys import RedisKeys
 from service.contract.release_store import ReleaseStore
@@ -33,6 +35,8 @@ from service.contract.trie import build_trie
 
 SIZE = 60
 SEED = 0
+
+TrainUntil = Callable[..., RunFolder]
 
 
 def user_id(row: int) -> str:
@@ -118,6 +122,31 @@ def run(trained: tuple[Path, Path]) -> RunFolder:
 def own_run(trained: tuple[Path, Path], tmp_path: Path) -> RunFolder:
     """A copy of the trained run that the test may damage."""
     return RunFolder(shutil.copytree(trained[1], tmp_path / "run"))
+
+
+class StoppedError(RuntimeError):
+    """In place of a kill."""
+
+
+def stop(*_: object) -> None:
+    raise StoppedError
+
+
+@pytest.fixture
+def until(monkeypatch: pytest.MonkeyPatch) -> TrainUntil:
+    """Train the `tiny` recipe, changed, until a function of `offline.train` is reached, where the job dies."""
+
+    def train_and_die(
+        name: str, data: Path, folder: Path, previous: RunFolder | None, change: Callable[[Recipe], Recipe]
+    ) -> RunFolder:
+        dataset = load_dataset(data)
+        with monkeypatch.context() as patch:
+            patch.setattr(train_module, name, stop)
+            with pytest.raises(StoppedError):
+                train_recipe(data, dataset, RunFolder(folder), change(tiny(dataset, 0)), previous=previous)
+        return RunFolder(folder)
+
+    return train_and_die
 
 
 @pytest.fixture(scope="session")

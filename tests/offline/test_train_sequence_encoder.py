@@ -25,6 +25,7 @@ from offline.recipes import tiny
 from offline.teacher import Teacher
 from offline.train_generator import generator_config, train_generator
 from offline.train_sequence_encoder import (
+    ChosenSequenceEncoder,
     SequenceLoss,
     SequenceStep,
     choose_sequence_encoder,
@@ -80,10 +81,11 @@ def first_hits(catalogue: Catalogue, dataset: Dataset, encoder: SequenceEncoder 
 def test_it_learns_what_a_sum_cannot_know(catalogue: Catalogue) -> None:
     dataset = order_decides()
     recipe = recipe_of(dataset)
-    encoder = choose_sequence_encoder(
+    encoder, share = choose_sequence_encoder(
         dataset, catalogue, config_of(dataset, catalogue, recipe), recipe, teacher_of(catalogue)
     )
     assert encoder is not None
+    assert share == 0.5
     assert not encoder.training
     assert encoder.share == 0.5  # which suffices; nothing is clearly better
     assert first_hits(catalogue, dataset, encoder) == 1.0
@@ -196,7 +198,7 @@ def test_where_there_is_none(catalogue: Catalogue, lists: list[list[int]], has_t
     dataset = dataset_of(lists, nobody, nobody, num_items=NUM_ITEMS, has_time=has_time)
     recipe = recipe_of(dataset, num_sequence_layers=layers)
     config = config_of(dataset, catalogue, recipe)
-    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) is None
+    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) == (None, None)
 
 
 def test_without_validation_it_is_kept(catalogue: Catalogue) -> None:
@@ -204,7 +206,15 @@ def test_without_validation_it_is_kept(catalogue: Catalogue) -> None:
     dataset = dataset_of([[0, 1, 2]] * 40, nobody, nobody, num_items=NUM_ITEMS, has_time=True)
     recipe = recipe_of(dataset, num_sequence_steps=2)
     config = config_of(dataset, catalogue, recipe)
-    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) is not None
+    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)).encoder is not None
+
+
+def test_a_share_of_nothing_is_not_trained(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "train_sequence_encoder", None)
+    dataset = order_decides()
+    recipe = recipe_of(dataset, sequence_shares=(0.0,))
+    config = config_of(dataset, catalogue, recipe)
+    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) == (None, 0.0)
 
 
 def test_it_is_left_out_where_validation_is_clearly_better_without(
@@ -230,7 +240,7 @@ def test_it_is_left_out_where_validation_is_clearly_better_without(
     monkeypatch.setattr(module, "train_sequence_encoder", lambda *_: Around())
     config = config_of(dataset, catalogue, recipe)
     assert first_hits(catalogue, dataset, None) == 1.0
-    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) is None
+    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) == (None, 0.0)
 
 
 def test_another_share_has_to_be_clearly_better(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +248,7 @@ def test_another_share_has_to_be_clearly_better(catalogue: Catalogue, monkeypatc
     recipe = recipe_of(dataset)
     config = config_of(dataset, catalogue, recipe)
 
-    def choose(at_half: float, at_one: float) -> SequenceEncoder | None:
+    def choose(at_half: float, at_one: float) -> ChosenSequenceEncoder:
         def quality(*arguments: Any) -> np.ndarray:
             at = {0.5: at_half, 1.0: at_one, 0.0: 0.1}[encoder.share.item()]
             return np.linspace(at - 0.01, at + 0.01, 60)
@@ -249,10 +259,10 @@ def test_another_share_has_to_be_clearly_better(catalogue: Catalogue, monkeypatc
         return choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue))
 
     for at_one, share in ((0.5, 0.5), (0.6, 1.0), (0.4, 0.5)):
-        encoder = choose(0.5, at_one)
+        encoder, taken = choose(0.5, at_one)
         assert encoder is not None
-        assert encoder.share == share
-    assert choose(0.05, 0.05) is None
+        assert encoder.share == taken == share
+    assert choose(0.05, 0.05) == (None, 0.0)
 
 
 def test_the_generator_takes_it_over_and_leaves_it_as_it_is(

@@ -1,7 +1,6 @@
 """A run that starts from the one before: what it takes over, what stays where it was, and what it refuses."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,37 +17,10 @@ from offline.recipe_settings import Recipe, WarmSettings
 from offline.recipes import tiny
 from offline.run_folder import RunFolder
 from offline.train import train_recipe
-from tests.offline.conftest import SIZE, item_id, user_id
+from tests.offline.conftest import SIZE, TrainUntil, item_id, user_id
 
 STILL = WarmSettings(graph_steps=0.02, graph_learning_rate=0.0, generator_steps=0.02)
 """Nothing is learned of the new data: what moves then was moved by taking over alone."""
-
-TrainUntil = Callable[..., RunFolder]
-
-
-class StoppedError(RuntimeError):
-    """In place of a kill."""
-
-
-def stop(*_: object) -> None:
-    raise StoppedError
-
-
-@pytest.fixture
-def until(monkeypatch: pytest.MonkeyPatch) -> TrainUntil:
-    """Train the `tiny` recipe, changed, until a function of `offline.train` is reached, where the job dies."""
-
-    def train_and_die(
-        name: str, data: Path, folder: Path, previous: RunFolder | None, change: Callable[[Recipe], Recipe]
-    ) -> RunFolder:
-        dataset = load_dataset(data)
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, stop)
-            with pytest.raises(StoppedError):
-                train_recipe(data, dataset, RunFolder(folder), change(tiny(dataset, 0)), previous=previous)
-        return RunFolder(folder)
-
-    return train_and_die
 
 
 def still(recipe: Recipe) -> Recipe:
