@@ -73,13 +73,14 @@ class PreviousRun:
         """Configuration and weights of the generator."""
         return read_checkpoint(self.run.generator)
 
-    def transition_weight(self) -> float:
-        """Share of transition counts in the generator's teacher."""
-        return float(self.run.read_json("teacher.json")["transition_weight"])
+    def co_teacher_weight(self) -> float | None:
+        """Share of what teaches the generator beside the graph encoder; None in runs of before it was written."""
+        weight: float | None = self.run.read_json("teacher.json").get("co_teacher_weight")
+        return weight
 
     def sequence_share(self) -> float | None:
         """How far its sequence encoder moves history states; 0: it was left out, None: there was nothing to choose."""
-        share: float | None = self.run.read_json("teacher.json").get("sequence_share")  # later than transition_weight
+        share: float | None = self.run.read_json("teacher.json").get("sequence_share")
         return share
 
 

@@ -118,6 +118,7 @@ class GeneratorSettings:
             below 1 it sharpens it.
         transition_weights: shares of transition counts in the teacher, with time only; the first, unless validation
             clearly prefers another.
+        ease_weights: shares of EASE, without time only; likewise.
         attention: of the encoder (model.generator).
         num_sequence_layers: of the sequence encoder, with time only; 0 = there is none.
         num_sequence_steps: of its training.
@@ -145,6 +146,7 @@ class GeneratorSettings:
     teacher_weight: float = 0.95
     teacher_temperature: float = 0.6
     transition_weights: tuple[float, ...] = (0.2, 0.0, 0.4, 0.6, 0.8, 1.0)
+    ease_weights: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     attention: Literal["relation", "absolute", "plain"] = "relation"
     num_sequence_layers: int = 0
     num_sequence_steps: int = 0

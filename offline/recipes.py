@@ -197,6 +197,7 @@ def paper(dataset: Dataset, seed: int) -> Recipe:
             num_teacher_targets=0,
             teacher_weight=0.0,
             transition_weights=(0.0,),
+            ease_weights=(0.0,),
         ),
         dense_weights=(0.0,),
     )

@@ -1,8 +1,8 @@
 """The generator's teachers: what goes with a history, as token conditionals along the trie.
 
 Held-out interactions are few (44 thousand on lastfm-2k) and every generator over-fits them; a teacher gives a dense
-target at every trie node, for any history. The graph encoder teaches always; where the data has time, transition counts
-teach beside it, with the weight that validation gives them. A node covers a contiguous range of leaf positions, so the
+target at every trie node, for any history. The graph encoder teaches always; beside it a peer, with the weight that
+validation gives it (`offline.co_teacher`). A node covers a contiguous range of leaf positions, so the
 mass below it is one difference of a running sum.
 
 Letters: B = histories, H = history slots, N = items, T = targets, K = children of a node, D = columns of a key.
@@ -11,13 +11,12 @@ Letters: B = histories, H = history slots, N = items, T = targets, K = children 
 import copy
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.trie_softmax import ChildLogProbs
-from offline.baselines.transitions import Transitions
+from offline.co_teacher import CoTeacher
 from offline.dataset import Histories
 from offline.devices import moved
 from service.contract.trie import Trie
@@ -37,8 +36,8 @@ class Teacher:
         keys: unit keys of the items [N, D].
         trie: the catalogue's Rec-IDs.
         temperature: of the cosine.
-        transitions: fitted transition counts, or None.
-        transition_weight: their share of the distribution, where they know anything of a history.
+        beside: what teaches beside the graph encoder, or None.
+        weight: its share of the distribution, where it knows anything of a history.
     """
 
     def __init__(
@@ -46,18 +45,18 @@ class Teacher:
         keys: Tensor,
         trie: Trie,
         temperature: float,
-        transitions: Transitions | None = None,
-        transition_weight: float = 0.0,
+        beside: CoTeacher | None = None,
+        weight: float = 0.0,
     ) -> None:
         self._keys = keys
         self._temperature = temperature
-        self._transitions = transitions if transition_weight > 0 else None
-        self.transition_weight = transition_weight if self._transitions is not None else 0.0
+        self._beside = beside if weight > 0 else None
+        self.weight = weight if self._beside is not None else 0.0
         self._leaf_to_row = torch.from_numpy(trie.leaf_to_row).long()
         self._child_starts = tuple(torch.from_numpy(starts) for starts in trie.leaf_starts()[1:])
 
     def to(self, device: torch.device) -> "Teacher":
-        """The same on a device; transition counts stay in the CPU's memory."""
+        """The same on a device; what teaches beside stays in the CPU's memory."""
         there = copy.copy(self)
         there._keys, there._leaf_to_row, there._child_starts = moved(
             (self._keys, self._leaf_to_row, self._child_starts), device
@@ -79,14 +78,13 @@ class Teacher:
         logits[rows, history[filled]] = -torch.inf
         nothing_left = logits.isinf().all(dim=1, keepdim=True)
         probabilities = logits.masked_fill(nothing_left, 0.0).softmax(dim=-1)
-        if self._transitions is None:
+        if self._beside is None:
             return probabilities
-        scores = self._transitions.scores(_as_histories(history.cpu()), np.arange(len(history)))
-        followers = torch.from_numpy(scores).to(history.device)
-        followers[rows, history[filled]] = 0.0
-        total = followers.sum(dim=1, keepdim=True)
-        weight = self.transition_weight * (total > 0)
-        return (1 - weight) * probabilities + weight * followers / total.clamp(min=1e-12)
+        masses = torch.from_numpy(self._beside.masses(_as_histories(history.cpu()))).to(history.device)
+        masses[rows, history[filled]] = 0.0
+        total = masses.sum(dim=1, keepdim=True)
+        weight = self.weight * (total > 0)
+        return (1 - weight) * probabilities + weight * masses / total.clamp(min=1e-12)
 
     def draw(self, probabilities: Tensor, draws: Tensor) -> TeacherTargets:
         """Draw targets from item probabilities [B, N], and sum them along the leaves.

@@ -53,7 +53,8 @@ from offline.run_folder import (
 )
 from offline.shared_run import shared_run
 from offline.splits import HeldOutSplit
-from offline.train_generator import choose_teacher, generator_config, train_generator
+from offline.teacher_choice import choose_teacher
+from offline.train_generator import generator_config, train_generator
 from offline.train_graph_rqvae import train_graph, train_rq_vae
 from offline.train_sequence_encoder import choose_sequence_encoder
 from offline.warm_codes import CodesStart, codes_start, kept_shares
@@ -247,7 +248,7 @@ def _make_generator(
     chosen = choose_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)
     generator = train_generator(dataset, catalogue, recipe, teacher, start, chosen.encoder)
     run.save_checkpoint(generator, generator.config, run.generator)
-    run.write_json("teacher.json", {"transition_weight": teacher.transition_weight, "sequence_share": chosen.share})
+    run.write_json("teacher.json", {"co_teacher_weight": teacher.weight, "sequence_share": chosen.share})
 
 
 def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue) -> None:

@@ -13,11 +13,8 @@ from model.sequence_encoder import SequenceEncoder
 from model.trie_softmax import child_log_probs
 from offline import progress
 from offline.artefacts import Catalogue
-from offline.baselines.transitions import Transitions
-from offline.dataset import MOST_VALIDATION_USERS, Dataset, held_out_users
-from offline.dense_search import exhaustive_ranking
+from offline.dataset import Dataset
 from offline.devices import CPU, moved
-from offline.metrics import FloatArray, described, preferred, quality_by_user
 from offline.optimise import Learner, one_cycle
 from offline.processes import current, require_enough, share
 from offline.recipe_settings import GeneratorSettings, Recipe
@@ -59,7 +56,7 @@ def train_generator(
         dataset: validated dataset.
         catalogue: its Rec-IDs and vectors.
         recipe: sizes and steps.
-        teacher: see `choose_teacher`.
+        teacher: see `offline.teacher_choice`.
         start: weights of a previous run; they are taken over, the steps are the recipe's.
         encoder: trained sequence encoder, or None.
 
@@ -204,33 +201,3 @@ class GeneratorLoss(nn.Module):
         """Cross-entropy from mean log-likelihoods under the teacher and of held-out items; a batch may lack either."""
         weight = self._settings.teacher_weight
         return -weight * distilled - (1 - weight) * held_out
-
-
-def choose_teacher(dataset: Dataset, catalogue: Catalogue, settings: GeneratorSettings, seed: int) -> Teacher:
-    """The graph encoder; where the data has time, with transition counts.
-
-    Their share is the first of the recipe's, unless another is clearly better on validation.
-    """
-    keys, trie = catalogue.vectors.keys, catalogue.trie
-    temperature = settings.teacher_temperature * catalogue.temperature
-    weights = settings.transition_weights if dataset.has_time and len(dataset.train.users) > 1 else (0.0,)
-    if max(weights) == 0:
-        return Teacher(keys, trie, temperature)
-    transitions = Transitions()
-    transitions.fit(dataset, seed=seed)
-    teachers = {weight: Teacher(keys, trie, temperature, transitions, weight) for weight in weights}
-    if len(weights) == 1 or not len(dataset.valid.users):
-        return teachers[weights[0]]
-    qualities = {weight: teacher_quality(teacher, catalogue, dataset) for weight, teacher in teachers.items()}
-    best = current().agree(preferred(qualities))
-    found = f"by validation recall@20 + ndcg@20: {described(qualities)}; taken {best:g}"
-    progress.say(f"share of transition counts in the teacher, {found}")
-    return teachers[best]
-
-
-def teacher_quality(teacher: Teacher, catalogue: Catalogue, dataset: Dataset) -> FloatArray:
-    """Validation recall@20 + ndcg@20 of the teacher's own ranking, of each user (`held_out_users`)."""
-    users = held_out_users(dataset, "valid", MOST_VALIDATION_USERS)
-    history_state, vectors = catalogue.history_state, catalogue.vectors
-    ranking = exhaustive_ranking(teacher.probabilities, history_state, vectors, dataset, users, "valid")
-    return quality_by_user(ranking, users, dataset.targets("valid"))

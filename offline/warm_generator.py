@@ -39,14 +39,14 @@ class GeneratorStart:
     Attributes:
         weights: of the previous generator.
         same_tokens: whether the tokens mean what they meant there; if not, what is known of them starts cold.
-        transition_weight: share of transition counts in its teacher.
+        co_teacher_weight: share of what teaches beside the graph encoder; None where that is to be chosen.
         sequence_weights: of the previous sequence encoder; None where there was none of this shape.
         sequence_share: how far it moved history states, 0 where it was left out; None where that is to be chosen.
     """
 
     weights: Mapping[str, Tensor]
     same_tokens: bool
-    transition_weight: float
+    co_teacher_weight: float | None = None
     sequence_weights: Mapping[str, Tensor] | None = None
     sequence_share: float | None = None
 
@@ -57,8 +57,10 @@ class GeneratorStart:
             generator,
             num_steps=share_of(generator.num_steps, warm.generator_steps),
             learning_rate=generator.learning_rate * warm.generator_learning_rate,
-            transition_weights=(self.transition_weight,),
         )
+        if self.co_teacher_weight is not None:
+            weights = (self.co_teacher_weight,)
+            generator = replace(generator, transition_weights=weights, ease_weights=weights)
         if self.sequence_share is not None:
             generator = replace(generator, sequence_shares=(self.sequence_share,))
         if self.sequence_weights is not None:
@@ -115,7 +117,7 @@ def generator_start(
     sequence_weights = _sequence_weights(there, weights, config, left_out=share == 0)
     if share and sequence_weights is None:
         share = None  # it was chosen for another encoder
-    return GeneratorStart(weights, same_tokens, previous.transition_weight(), sequence_weights, share)
+    return GeneratorStart(weights, same_tokens, previous.co_teacher_weight(), sequence_weights, share)
 
 
 def _sequence_weights(

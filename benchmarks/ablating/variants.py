@@ -16,6 +16,8 @@ CODEBOOK_SIZES = (32, 64, 128, 256, 512)
 FEWEST_ITEMS_PER_CODE = 2
 """A codebook with more codes than half of the catalogue tells single items apart at the first level."""
 
+NO_CO_TEACHER = {"transition_weights": (0.0,), "ease_weights": (0.0,)}
+
 Change = Callable[[Recipe], Recipe]
 
 
@@ -120,7 +122,7 @@ def without_popularity_token(full: Recipe) -> Recipe:
 
 def without_distillation(full: Recipe) -> Recipe:
     """No teacher of the generator: held-out items alone. The sequence encoder keeps one, the graph encoder alone."""
-    return with_generator(full, teacher_weight=0.0, num_teacher_targets=0, transition_weights=(0.0,))
+    return with_generator(full, teacher_weight=0.0, num_teacher_targets=0, **NO_CO_TEACHER)
 
 
 def without_held_out_items(full: Recipe) -> Recipe:
@@ -128,9 +130,9 @@ def without_held_out_items(full: Recipe) -> Recipe:
     return with_generator(full, teacher_weight=1.0)
 
 
-def without_transition_counts(full: Recipe) -> Recipe:
+def without_co_teacher(full: Recipe) -> Recipe:
     """The graph encoder is the only teacher, of the sequence encoder as well."""
-    return with_generator(full, transition_weights=(0.0,))
+    return with_generator(full, **NO_CO_TEACHER)
 
 
 def without_dense_term(full: Recipe) -> Recipe:
@@ -182,10 +184,10 @@ def fits(num_levels: int, codebook_size: int, num_items: int, bucket_bound: int)
 
 
 def _training(dataset: Dataset) -> Iterator[Variant]:
+    co_teacher = "transition counts" if dataset.has_time else "EASE"
     yield Variant("without distillation", "training", without_distillation)
     yield Variant("without held-out items", "training", without_held_out_items)
-    if dataset.has_time:
-        yield Variant("without transition counts", "training", without_transition_counts)
+    yield Variant(f"without {co_teacher}", "training", without_co_teacher)
     yield Variant("without dense term", "serving", without_dense_term)
 
 

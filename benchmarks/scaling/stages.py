@@ -86,7 +86,9 @@ def comparable(dataset: Dataset, seed: int) -> Recipe:
     """`standard` with the same members at every size, and without choices by validation, which looks at 4,000 users."""
     recipe = standard(dataset, seed)
     graph = replace(recipe.graph, members=("fused", "aligned"), temperatures=recipe.graph.temperatures[:1])
-    first = {name: getattr(recipe.generator, name)[:1] for name in ("transition_weights", "sequence_shares")}
+    first = {
+        name: getattr(recipe.generator, name)[:1] for name in ("transition_weights", "ease_weights", "sequence_shares")
+    }
     generator = replace(recipe.generator, **first)
     return replace(recipe, graph=graph, generator=generator, dense_weights=recipe.dense_weights[:1])
 

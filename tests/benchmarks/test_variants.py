@@ -31,7 +31,10 @@ EXPECTED = {
     "Rec-IDs of content": {"rec_ids.source": ["graph", "content"], "rec_ids.min_code_usage": [0.5, 0.0]},
     "without popularity token": {"rec_ids.bucket_bound": [8, 1]},
     "without held-out items": {"generator.teacher_weight": [0.95, 1.0]},
-    "without transition counts": {"generator.transition_weights": [(0.2, 0.0, 0.4, 0.6, 0.8, 1.0), (0.0,)]},
+    "without transition counts": {
+        "generator.transition_weights": [(0.2, 0.0, 0.4, 0.6, 0.8, 1.0), (0.0,)],
+        "generator.ease_weights": [(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.0,)],
+    },
 }
 
 
@@ -62,6 +65,7 @@ def test_without_distillation_there_is_no_teacher(full: Recipe, small: Dataset) 
         "generator.teacher_weight": 0.0,
         "generator.num_teacher_targets": 0,
         "generator.transition_weights": (0.0,),
+        "generator.ease_weights": (0.0,),
     }
 
 
@@ -106,7 +110,7 @@ def test_the_full_recipe_comes_first_and_no_other_repeats_it(full: Recipe, small
 def test_a_dataset_without_time_and_with_one_modality_has_fewer_variants(small: Dataset) -> None:
     plain = replace(small, has_time=False, features={"text": small.features["text"]})
     names = {variant.name for variant in variants_of(RECIPES["standard"](plain, 0), plain)}
-    assert "without any content" in names
+    assert {"without any content", "without EASE"} <= names
     assert not names & {"without text", "without transition counts"}
 
 

@@ -21,8 +21,9 @@ from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
 from offline.run_folder import RunFolder
 from offline.teacher import Teacher
+from offline.teacher_choice import choose_teacher
 from offline.train import train_recipe
-from offline.train_generator import choose_teacher, train_generator
+from offline.train_generator import train_generator
 from offline.train_graph_rqvae import train_graph
 from tests.offline.conftest import catalogue_of
 

@@ -12,7 +12,8 @@ from offline.artefacts import Catalogue
 from offline.dataset import Dataset
 from offline.recipe_settings import Recipe
 from offline.recipes import RECIPES
-from offline.train_generator import choose_teacher, train_generator
+from offline.teacher_choice import choose_teacher
+from offline.train_generator import train_generator
 from tests.offline.conftest import catalogue_of
 
 

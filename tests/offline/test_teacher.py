@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.trie_softmax import child_log_probs
+from offline.baselines.peer import Peer
 from offline.baselines.transitions import Transitions
+from offline.co_teacher import CoTeacher
 from offline.dataset import Dataset, Histories
 from offline.teacher import Teacher
 from offline.trie_tensors import trie_levels
@@ -32,8 +34,8 @@ def random_trie(num_items: int, seed: int) -> Trie:
     return build_trie(np.stack([packed // 12, packed // 3 % 4, packed % 3], axis=1).astype(np.int32), SPACE)
 
 
-def make_teacher(trie: Trie, temperature: float = 0.5, **transitions: Any) -> Teacher:
-    return Teacher(unit(trie.num_items, 2), trie, temperature, **transitions)
+def make_teacher(trie: Trie, temperature: float = 0.5, **beside: Any) -> Teacher:
+    return Teacher(unit(trie.num_items, 2), trie, temperature, **beside)
 
 
 def states(count: int = NUM_USERS) -> Tensor:
@@ -116,11 +118,10 @@ def test_a_node_without_any_mass_gives_zeros_and_no_nan() -> None:
     assert found[0].sum(1).tolist() == [1.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("transition_weight", [0.0, 0.6])
-def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution(transition_weight: float) -> None:
-    teacher = make_teacher(
-        random_trie(4, 0), transitions=Followers(4, {0: {1: 1.0, 2: 3.0}}), transition_weight=transition_weight
-    )
+@pytest.mark.parametrize("weight", [0.0, 0.6])
+def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution(weight: float) -> None:
+    beside = given_by(Followers(4, {0: {1: 1.0, 2: 3.0}}))
+    teacher = make_teacher(random_trie(4, 0), beside=beside, weight=weight)
     found = teacher.probabilities(states(2), torch.tensor([[0, 1, 2, 3], [0, 1, 2, -1]]))
     np.testing.assert_allclose(found.numpy(), [[0.25] * 4, [0, 0, 0, 1]])
     assert teacher.draw(found, torch.rand(2, 6).double()).leaves.shape == (2, 6)
@@ -144,6 +145,10 @@ class Followers(Transitions):
         return scores
 
 
+def given_by(peer: Peer, power: float = 1.0) -> CoTeacher:
+    return CoTeacher("given", peer, power)
+
+
 FOLLOWERS = {5: {2: 3.0, 7: 1.0, 6: 4.0}, 6: {5: 9.0}}
 HISTORY = torch.tensor([[6, 5, -1], [4, -1, -1], [-1, -1, -1], [6, -1, -1]])
 
@@ -151,7 +156,7 @@ HISTORY = torch.tensor([[6, 5, -1], [4, -1, -1], [-1, -1, -1], [6, -1, -1]])
 def test_transitions_take_their_share_where_they_know_anything() -> None:
     """Of history 5, 6: 2 follows with 3 and 7 with 1, what leads back into the history does not count."""
     transitions, trie = Followers(12, FOLLOWERS), random_trie(12, 3)
-    found = make_teacher(trie, transitions=transitions, transition_weight=0.6).probabilities(states(4), HISTORY)
+    found = make_teacher(trie, beside=given_by(transitions), weight=0.6).probabilities(states(4), HISTORY)
     alone = make_teacher(trie).probabilities(states(4), HISTORY)
     followers = torch.zeros(12)
     followers[[2, 7]] = torch.tensor([0.75, 0.25])
@@ -166,7 +171,7 @@ def test_transitions_take_their_share_where_they_know_anything() -> None:
 
 def test_transitions_without_weight_are_not_asked() -> None:
     transitions, trie = Followers(12, FOLLOWERS), random_trie(12, 3)
-    found = make_teacher(trie, transitions=transitions, transition_weight=0.0).probabilities(states(4), HISTORY)
+    found = make_teacher(trie, beside=given_by(transitions), weight=0.0).probabilities(states(4), HISTORY)
     assert torch.equal(found, make_teacher(trie).probabilities(states(4), HISTORY))
     assert transitions.asked == []
 
@@ -174,7 +179,7 @@ def test_transitions_without_weight_are_not_asked() -> None:
 def test_what_follows_only_the_history_itself_is_nothing() -> None:
     transitions, trie = Followers(12, {6: {5: 2.0}, 5: {6: 1.0}}), random_trie(12, 3)
     history = torch.tensor([[5, 6]])
-    found = make_teacher(trie, transitions=transitions, transition_weight=1.0).probabilities(states(1), history)
+    found = make_teacher(trie, beside=given_by(transitions), weight=1.0).probabilities(states(1), history)
     torch.testing.assert_close(found, make_teacher(trie).probabilities(states(1), history))
 
 
@@ -186,7 +191,7 @@ def test_real_transition_counts_by_loops(make_dataset: Callable[..., Dataset], s
     dataset = make_dataset(lists, [[]] * 6, [[]] * 6, num_items=12, has_time=True)
     transitions = Transitions()
     transitions.fit(dataset, seed=0)
-    teacher = make_teacher(trie, transitions=transitions, transition_weight=weight)
+    teacher = make_teacher(trie, beside=given_by(transitions), weight=weight)
     history = torch.from_numpy(pad_histories([np.array(items) for items in lists], 8))
     found, alone = teacher.probabilities(states(6), history), make_teacher(trie).probabilities(states(6), history)
     scores = transitions.scores(dataset.histories("valid"), np.arange(6))
@@ -196,3 +201,11 @@ def test_real_transition_counts_by_loops(make_dataset: Callable[..., Dataset], s
         expected = [(1 - share) * float(alone[row, item]) + share * left[item] / (sum(left) or 1) for item in range(12)]
         assert found[row].tolist() == pytest.approx(expected, abs=1e-5)
         assert sum(expected) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_power_gives_more_to_the_best_and_nothing_to_what_is_below_zero() -> None:
+    peer, trie = Followers(12, {6: {2: 3.0, 7: 1.0, 9: -5.0}}), random_trie(12, 3)
+    found = make_teacher(trie, beside=given_by(peer, 2.0), weight=1.0).probabilities(states(1), torch.tensor([[6]]))
+    expected = torch.zeros(1, 12)
+    expected[0, [2, 7]] = torch.tensor([0.9, 0.1])
+    torch.testing.assert_close(found, expected)

@@ -19,7 +19,7 @@ def test_a_grown_vocabulary_takes_over_what_it_had(run: RunFolder) -> None:
         torch.manual_seed(5)
         generator = Generator(replace(config, vocabulary_sizes=(*sizes[:-1], last)))
         fresh = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-        GeneratorStart(weights, True, 0.0).take_over(generator)
+        GeneratorStart(weights, True).take_over(generator)
         common = min(last, sizes[-1])
         for name in ("heads.3.weight", "heads.3.bias", "token_keys.3"):
             found = generator.state_dict()[name]
@@ -34,7 +34,7 @@ def test_new_tokens_are_not_taken_for_old_ones(run: RunFolder) -> None:
     torch.manual_seed(5)
     generator = Generator(load_generator(run).config)
     fresh = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    GeneratorStart(weights, False, 0.0).take_over(generator)
+    GeneratorStart(weights, False).take_over(generator)
     for name, tensor in generator.state_dict().items():
         kept = name.startswith(("heads.", "embeddings.", "token_keys.", "history_state."))
         assert torch.equal(tensor, fresh[name] if kept else weights[name]), name

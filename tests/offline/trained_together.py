@@ -25,7 +25,8 @@ from offline.exit_codes import exit_code_of  # noqa: E402
 from offline.processes import joined  # noqa: E402
 from offline.recipe_settings import Recipe  # noqa: E402
 from offline.recipes import tiny  # noqa: E402
-from offline.train_generator import choose_teacher, generator_config, train_generator  # noqa: E402
+from offline.teacher_choice import choose_teacher  # noqa: E402
+from offline.train_generator import generator_config, train_generator  # noqa: E402
 from offline.train_graph_encoder import train_graph_encoder  # noqa: E402
 from offline.train_graph_rqvae import train_rq_vae  # noqa: E402
 from offline.train_sequence_encoder import train_sequence_encoder  # noqa: E402
