@@ -50,8 +50,8 @@ def fit_transitions(dataset: Dataset, seed: int) -> CoTeacher | None:
 def fit_ease(dataset: Dataset, seed: int) -> CoTeacher | None:
     """EASE, its regularisation chosen on validation; None where its dense square of weights is too much.
 
-    Of the powers 1, 2 and 3 of its scores the second gives held-out items the highest likelihood on both datasets
-    measured (docs/experiments.md).
+    Of the powers 1, 2 and 3 of its scores the second gives held-out items the highest likelihood where EASE is good
+    (docs/experiments.md).
     """
     entry = REGISTRY["ease"]
     reason = entry.unfit(dataset)
