@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from offline import progress
+from offline.artefacts import Catalogue, load_generator
 from offline.beyond_accuracy import (
     average_recommendation_popularity,
     catalogue_coverage,
@@ -19,8 +20,9 @@ from offline.beyond_accuracy import (
     novelty,
 )
 from offline.dataset import Dataset, held_out_users, item_table
-from offline.dense_search import first_unseen
+from offline.dense_search import dense_ranking, first_unseen, moved_by
 from offline.metrics import hits, ranking_metrics
+from offline.run_folder import RunFolder
 from offline.splits import HeldOutSplit
 from offline.whole_files import whole_file
 from service.constraints import ItemFilter
@@ -86,6 +88,14 @@ def rank_users(
             for name, array in (("items", items), ("log_prob", log_prob), ("score", score))
         },
     )
+
+
+def run_dense_ranking(
+    run: RunFolder, catalogue: Catalogue, dataset: Dataset, users: IntArray, split: HeldOutSplit
+) -> IntArray:
+    """What an exhaustive search finds by the dense term that a run serves: int64 [U, 20] (`dense_ranking`)."""
+    move = moved_by(load_generator(run).sequence_encoder, catalogue.items)
+    return dense_ranking(catalogue.history_state, catalogue.vectors, dataset, users, split, move=move)
 
 
 def served_rankings(rankings: Rankings, dataset: Dataset, split: HeldOutSplit) -> Rankings:

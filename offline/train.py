@@ -24,10 +24,9 @@ from offline.artefacts import (
 from offline.assign import KnownCodes, assign_rec_ids
 from offline.checkpoint import load_checkpoint
 from offline.dataset import MOST_VALIDATION_USERS, Dataset, item_table, load_dataset
-from offline.dense_search import dense_ranking, moved_by
 from offline.encoding.fingerprints import read_fingerprints
 from offline.errors import BadInputError, CollapsedRecIdsError
-from offline.evaluate import Rankings, evaluate, rank_users
+from offline.evaluate import Rankings, evaluate, rank_users, run_dense_ranking
 from offline.export import export_decoder, set_dense_weight
 from offline.item_features import features_in, text_space
 from offline.losses import recorded
@@ -154,8 +153,7 @@ def evaluate_run(dataset: Dataset, run: RunFolder, split: HeldOutSplit) -> tuple
     catalogue = load_catalogue(run)
     decoder = open_run_decoder(run, catalogue)
     rankings = rank_users(decoder, dataset, split, beam_width=decoder.settings.beam_widths[0])
-    move = moved_by(load_generator(run).sequence_encoder, catalogue.items)
-    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, split, move=move)
+    dense = run_dense_ranking(run, catalogue, dataset, rankings.users, split)
     return evaluate(rankings, dataset, split, dense), rankings
 
 

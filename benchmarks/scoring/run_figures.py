@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from offline.artefacts import load_catalogue, load_generator, open_run_decoder
+from offline.artefacts import load_catalogue, open_run_decoder
 from offline.beyond_accuracy import beyond_accuracy
 from offline.dataset import Dataset
-from offline.dense_search import dense_ranking, moved_by
-from offline.evaluate import Rankings, evaluate, rank_users, served_rankings
+from offline.evaluate import Rankings, evaluate, rank_users, run_dense_ranking, served_rankings
 from offline.metrics import ranking_metrics
 from offline.run_folder import RunFolder
 
@@ -77,8 +76,7 @@ def score_run(dataset: Dataset, run: RunFolder, beam_width: int | None = None) -
     started = time.monotonic()
     rankings = at_least_as_wide(rank_users(decoder, dataset, "test", beam_width=width), LIST_LENGTH)
     seconds = time.monotonic() - started
-    move = moved_by(load_generator(run).sequence_encoder, catalogue.items)
-    dense = dense_ranking(catalogue.history_state, catalogue.vectors, dataset, rankings.users, "test", move=move)
+    dense = run_dense_ranking(run, catalogue, dataset, rankings.users, "test")
     found = evaluate(rankings, dataset, "test", dense)
     lists: dict[str, Figures] = {
         name: {
