@@ -179,8 +179,8 @@ def _warn(dataset: Dataset, num_repeated: int) -> None:
     if not len(dataset.valid.users):
         progress.say(
             f"warning: {dataset.name} holds out nothing for valid: what validation would choose (the temperature, "
-            "the weight of the dense term, settings of peers) stays at the start or the middle of its grid; mark rows "
-            "with split=valid, or leave out the column to have it made"
+            "who teaches the generator, the weight of the dense term, settings of peers) stays at the start or the "
+            "middle of its grid; mark rows with split=valid, or leave out the column to have it made"
         )
 
 

@@ -5,6 +5,10 @@ class BadInputError(ValueError):
     """What the caller gave cannot be used. The message names the thing, the value, the limit and the cure. Exit 2."""
 
 
+class OtherRunError(BadInputError):
+    """A run folder holds a run of another recipe, other data or another start. Exit 2."""
+
+
 class GateRefusedError(RuntimeError):
     """The candidate release did not pass the gate; nothing was published. Exit 3."""
 

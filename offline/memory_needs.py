@@ -1,6 +1,8 @@
 """What a training will need in memory, said before it starts: a killed process says nothing."""
 
 from offline.available_memory import available_bytes
+from offline.baselines import ease
+from offline.co_teacher import MOST_ITEMS_OF_EASE
 from offline.dataset import Dataset
 from offline.errors import BadInputError
 from offline.processes import processes_on_this_machine
@@ -54,8 +56,14 @@ def training_bytes(dataset: Dataset, recipe: Recipe) -> int:
     places = recipe.generator.max_history if dataset.has_time else 1
     # Logits, their exponentials and two gradients.
     softmax = 4 * num_members * graph.batch_users * places * min(num_items, graph.max_candidates) * FLOAT
-    teacher = recipe.generator.batch_users * num_items * TEACHER_BYTES
+    teacher = recipe.generator.batch_users * num_items * TEACHER_BYTES + _co_teacher_bytes(dataset, recipe)
     return features + max(tables + softmax, 2 * vectors + teacher)
+
+
+def _co_teacher_bytes(dataset: Dataset, recipe: Recipe) -> int:
+    """EASE while validation chooses its regularisation; transition counts are sparse and small beside the rest."""
+    may_teach = not dataset.has_time and any(recipe.generator.ease_weights)
+    return ease.needed_bytes(dataset.num_items) if may_teach and dataset.num_items <= MOST_ITEMS_OF_EASE else 0
 
 
 def _feature_columns(dataset: Dataset, recipe: Recipe) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from offline.dataset import Histories
+from offline.dataset import Dataset, Histories, held_out_users
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -88,6 +88,11 @@ def preferred(qualities: Mapping[float, FloatArray]) -> float:
     first, *others = qualities
     better = [other for other in others if _clearly_exceeds(qualities[other], qualities[first])]
     return max(better, key=lambda choice: qualities[choice].mean(), default=first)
+
+
+def can_choose(dataset: Dataset) -> bool:
+    """Whether enough users are held out for validation to prefer anything but the first choice."""
+    return len(held_out_users(dataset, "valid")) >= LEAST_USERS
 
 
 def described(qualities: Mapping[float, FloatArray]) -> str:

@@ -73,15 +73,21 @@ class PreviousRun:
         """Configuration and weights of the generator."""
         return read_checkpoint(self.run.generator)
 
-    def co_teacher_weight(self) -> float | None:
-        """Share of what teaches the generator beside the graph encoder; None in runs of before it was written."""
-        weight: float | None = self.run.read_json("teacher.json").get("co_teacher_weight")
-        return weight
+    def co_teacher_share(self) -> float | None:
+        """Of what teaches its generator beside the graph encoder; None where that was not decided, or not written."""
+        return self._share("co_teacher_share")
 
     def sequence_share(self) -> float | None:
-        """How far its sequence encoder moves history states; 0: it was left out, None: there was nothing to choose."""
-        share: float | None = self.run.read_json("teacher.json").get("sequence_share")
-        return share
+        """How far its sequence encoder moves history states, 0 where it was left out; None likewise."""
+        return self._share("sequence_share")
+
+    def _share(self, name: str) -> float | None:
+        share = self.run.read_json("teacher.json").get(name)
+        if share is None or (isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1):
+            return share
+        raise BadInputError(
+            f"{self.run.folder}/teacher.json: {name} is {share!r}, not from 0 to 1; train the run again"
+        )
 
 
 def misfit(there: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str]) -> str | None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from torch import nn
 
 from offline.checkpoint import save_checkpoint
-from offline.errors import BadInputError
+from offline.errors import BadInputError, OtherRunError
 from offline.file_digest import sha256_of_file
 from offline.folder_lock import locked_folder
 from offline.json_differences import json_differences
@@ -97,8 +97,8 @@ class RunFolder:
             warm_start: digest of the run that this one starts from, see `digest`.
 
         Raises:
-            BadInputError: the folder holds a run of another recipe, other data, other encoders or another start, or
-                cannot be made.
+            OtherRunError: the folder holds a run of another recipe, other data, other encoders or another start.
+            BadInputError: it cannot be made.
         """
         self._make()
         for left in self.folder.glob("*.part"):  # by a writer that was killed
@@ -114,7 +114,7 @@ class RunFolder:
             differing = json_differences(found, {**wanted, **kept})
             if differing:
                 more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
-                raise BadInputError(
+                raise OtherRunError(
                     f"{self.folder} holds a run that differs in {differing[0]}{more}; another version of MMGRec may "
                     "have other defaults; take another --run or remove that folder"
                 )

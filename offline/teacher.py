@@ -1,7 +1,7 @@
 """The generator's teachers: what goes with a history, as token conditionals along the trie.
 
 Held-out interactions are few (44 thousand on lastfm-2k) and every generator over-fits them; a teacher gives a dense
-target at every trie node, for any history. The graph encoder teaches always; beside it a peer, with the weight that
+target at every trie node, for any history. The graph encoder teaches always; beside it a peer, with the share that
 validation gives it (`offline.co_teacher`). A node covers a contiguous range of leaf positions, so the
 mass below it is one difference of a running sum.
 
@@ -37,7 +37,7 @@ class Teacher:
         trie: the catalogue's Rec-IDs.
         temperature: of the cosine.
         beside: what teaches beside the graph encoder, or None.
-        weight: its share of the distribution, where it knows anything of a history.
+        share: of it in the distribution, where it knows anything of a history.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Teacher:
         trie: Trie,
         temperature: float,
         beside: CoTeacher | None = None,
-        weight: float = 0.0,
+        share: float = 0.0,
     ) -> None:
         self._keys = keys
         self._temperature = temperature
-        self._beside = beside if weight > 0 else None
-        self.weight = weight if self._beside is not None else 0.0
+        self._beside = beside if share > 0 else None
+        self.share = share if self._beside is not None else 0.0
         self._leaf_to_row = torch.from_numpy(trie.leaf_to_row).long()
         self._child_starts = tuple(torch.from_numpy(starts) for starts in trie.leaf_starts()[1:])
 
@@ -83,8 +83,8 @@ class Teacher:
         masses = torch.from_numpy(self._beside.masses(_as_histories(history.cpu()))).to(history.device)
         masses[rows, history[filled]] = 0.0
         total = masses.sum(dim=1, keepdim=True)
-        weight = self.weight * (total > 0)
-        return (1 - weight) * probabilities + weight * masses / total.clamp(min=1e-12)
+        share = self.share * (total > 0)
+        return (1 - share) * probabilities + share * masses / total.clamp(min=1e-12)
 
     def draw(self, probabilities: Tensor, draws: Tensor) -> TeacherTargets:
         """Draw targets from item probabilities [B, N], and sum them along the leaves.

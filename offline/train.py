@@ -241,12 +241,12 @@ def _make_generator(
         start = generator_start(previous, dataset, catalogue, config, run.read_json("rec_ids.json")["codebooks"])
     if start is not None:
         recipe = start.shortened(recipe)
-    teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
+    teacher, share = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
     weights = start.sequence_weights if start is not None else None
     chosen = choose_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)
     generator = train_generator(dataset, catalogue, recipe, teacher, start, chosen.encoder)
     run.save_checkpoint(generator, generator.config, run.generator)
-    run.write_json("teacher.json", {"co_teacher_weight": teacher.weight, "sequence_share": chosen.share})
+    run.write_json("teacher.json", {"co_teacher_share": share, "sequence_share": chosen.share})
 
 
 def _make_decoder(dataset: Dataset, run: RunFolder, recipe: Recipe, catalogue: Catalogue) -> None:

@@ -21,7 +21,7 @@ from offline.collaborative_batches import CollaborativeBatches, SequenceBatch, p
 from offline.dataset import Dataset
 from offline.dense_search import dense_quality, moved_by
 from offline.devices import CPU, moved
-from offline.metrics import LEAST_USERS, described, preferred
+from offline.metrics import LEAST_USERS, can_choose, described, preferred
 from offline.optimise import Learner, one_cycle
 from offline.processes import current, require_enough, share
 from offline.recipe_settings import GeneratorSettings, Recipe
@@ -34,8 +34,8 @@ FEWEST_PREFIXES = 2
 class ChosenSequenceEncoder(NamedTuple):
     """A sequence encoder that moves states by `share` of the way.
 
-    The encoder is None where states stay as they are: with share 0 because validation, or the recipe, left it out; with
-    share None because there was nothing to train it on, or no layers were wanted.
+    The encoder is None where states stay as they are. The share is None where it was not decided, by validation or by
+    a recipe that leaves no choice; then a run that starts from this one chooses again.
     """
 
     encoder: SequenceEncoder | None
@@ -55,21 +55,28 @@ def choose_sequence_encoder(
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
-    histories = dataset.histories("valid")
-    if not config.num_sequence_layers or (np.diff(histories.offsets) > FEWEST_PREFIXES).sum() < LEAST_USERS:
-        return ChosenSequenceEncoder(None, None)
     shares = recipe.generator.sequence_shares
     if not any(shares):
         return ChosenSequenceEncoder(None, 0.0)
+    if not config.num_sequence_layers:
+        return ChosenSequenceEncoder(None, None)
+    num_ordered = int((np.diff(dataset.histories("valid").offsets) > FEWEST_PREFIXES).sum())
+    if num_ordered < LEAST_USERS:
+        progress.say(
+            f"sequence encoder: none, because {num_ordered} users have more than {FEWEST_PREFIXES} items to learn an "
+            f"order from, and {LEAST_USERS} are needed"
+        )
+        return ChosenSequenceEncoder(None, None)
     encoder = train_sequence_encoder(dataset, catalogue, config, recipe, teacher, weights)
     taken = _best_share(dataset, catalogue, encoder, shares)
     encoder.share.fill_(taken)
-    return ChosenSequenceEncoder(encoder if taken else None, taken)
+    is_decided = len(shares) == 1 or can_choose(dataset)
+    return ChosenSequenceEncoder(encoder if taken else None, taken if is_decided else None)
 
 
 def _best_share(dataset: Dataset, catalogue: Catalogue, encoder: SequenceEncoder, shares: tuple[float, ...]) -> float:
     """The first of the shares, unless another is clearly better on validation."""
-    if len(shares) == 1 or not len(dataset.valid.users):
+    if len(shares) == 1 or not can_choose(dataset):
         return shares[0]
     qualities = {}
     for share_of_move in shares:

@@ -39,14 +39,14 @@ class GeneratorStart:
     Attributes:
         weights: of the previous generator.
         same_tokens: whether the tokens mean what they meant there; if not, what is known of them starts cold.
-        co_teacher_weight: share of what teaches beside the graph encoder; None where that is to be chosen.
+        co_teacher_share: of what teaches beside the graph encoder; None where that is to be chosen.
         sequence_weights: of the previous sequence encoder; None where there was none of this shape.
         sequence_share: how far it moved history states, 0 where it was left out; None where that is to be chosen.
     """
 
     weights: Mapping[str, Tensor]
     same_tokens: bool
-    co_teacher_weight: float | None = None
+    co_teacher_share: float | None = None
     sequence_weights: Mapping[str, Tensor] | None = None
     sequence_share: float | None = None
 
@@ -58,9 +58,9 @@ class GeneratorStart:
             num_steps=share_of(generator.num_steps, warm.generator_steps),
             learning_rate=generator.learning_rate * warm.generator_learning_rate,
         )
-        if self.co_teacher_weight is not None:
-            weights = (self.co_teacher_weight,)
-            generator = replace(generator, transition_weights=weights, ease_weights=weights)
+        if self.co_teacher_share is not None:
+            shares = (self.co_teacher_share,)
+            generator = replace(generator, transition_weights=shares, ease_weights=shares)
         if self.sequence_share is not None:
             generator = replace(generator, sequence_shares=(self.sequence_share,))
         if self.sequence_weights is not None:
@@ -117,7 +117,7 @@ def generator_start(
     sequence_weights = _sequence_weights(there, weights, config, left_out=share == 0)
     if share and sequence_weights is None:
         share = None  # it was chosen for another encoder
-    return GeneratorStart(weights, same_tokens, previous.co_teacher_weight(), sequence_weights, share)
+    return GeneratorStart(weights, same_tokens, previous.co_teacher_share(), sequence_weights, share)
 
 
 def _sequence_weights(
@@ -131,7 +131,7 @@ def _sequence_weights(
         progress.say("sequence encoder: left out, as it was there")
         return None
     if before != config.num_sequence_layers:
-        progress.say(f"sequence encoder: starts cold, because it has {before} layers there")
+        progress.say(f"sequence encoder: cannot go on from {before} layers with {config.num_sequence_layers}")
         return None
     return {
         name.removeprefix(SEQUENCE_ENCODER): weight

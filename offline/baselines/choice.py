@@ -9,6 +9,7 @@ from offline.baselines.peer import Peer
 from offline.baselines.ranking import validation_quality
 from offline.baselines.registry import Entry
 from offline.dataset import Dataset, held_out_users
+from offline.processes import current
 
 
 class Chosen(NamedTuple):
@@ -39,6 +40,7 @@ def choose(name: str, entry: Entry, dataset: Dataset, *, seed: int) -> Chosen:
     if not len(held_out_users(dataset, "valid")) or (not choices and len(peer.variants()) == 1):
         return Chosen(peer, None)
     best = _best_variant(peer, dataset)
+    del peer  # the first fit is let go as soon as another is better
     with progress.task(f"settings of {name}", choices) as task:
         for setting, values in entry.grid.items():
             last, further = values[0], entry.further.get(setting, ())  # the first value is the peer's own
@@ -60,7 +62,7 @@ def _better(best: Judged, setting: str, value: Any, dataset: Dataset, seed: int)
 def _best_variant(peer: Peer, dataset: Dataset) -> Judged:
     best, quality = peer, -math.inf
     for variant in peer.variants():
-        found = validation_quality(variant, dataset)
+        found = current().agree(validation_quality(variant, dataset))
         if found > quality:
             best, quality = variant, found
     return Judged(best, quality)

@@ -15,7 +15,8 @@ MOST_ITEMS = 20_000
 
 def needed_bytes(num_items: int) -> int:
     """Of memory, while validation chooses: the best weights so far and those that are being fitted, N² floats each."""
-    return 2 * 4 * num_items**2 + 4 * BLOCK_BYTES
+    square = 4 * num_items**2
+    return 2 * square + 4 * min(BLOCK_BYTES, square)
 
 
 @dataclass(kw_only=True)

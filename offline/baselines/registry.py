@@ -14,7 +14,6 @@ from offline.baselines.popularity import Popularity
 from offline.baselines.sasrec import SasRec
 from offline.baselines.transitions import Transitions
 from offline.dataset import Dataset
-from offline.processes import processes_on_this_machine
 
 
 def _fits(_dataset: Dataset) -> str | None:
@@ -46,7 +45,7 @@ def _too_many_items(dataset: Dataset, limit: int, why: str) -> str | None:
 
 
 def _unfit_ease(dataset: Dataset) -> str | None:
-    needed, available = ease.needed_bytes(dataset.num_items) * processes_on_this_machine(), available_bytes()
+    needed, available = ease.needed_bytes(dataset.num_items), available_bytes()
     if needed > available and dataset.num_items <= ease.MOST_ITEMS:
         return (
             f"the weights of {dataset.num_items} items are a dense square of them and take {needed / 2**30:.1f} GiB of "

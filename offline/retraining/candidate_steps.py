@@ -9,7 +9,7 @@ import polars as pl
 from offline import progress
 from offline.artefacts import load_catalogue, open_run_decoder
 from offline.dataset import Dataset, load_dataset
-from offline.errors import CollapsedRecIdsError
+from offline.errors import CollapsedRecIdsError, OtherRunError
 from offline.recipes import RECIPES
 from offline.retraining.context import Context, never
 from offline.retraining.early_checks import check_early
@@ -94,7 +94,8 @@ def _train(context: Context) -> Dataset:
 
     try:
         context.step("train", train, never)  # it mends what has changed, and skips what is whole
-    except (CollapsedRecIdsError, FloatingPointError):  # again and again, with this data: the next night has other
+    # Again and again, with this data or by this version of MMGRec: the next night makes a run of its own.
+    except (CollapsedRecIdsError, FloatingPointError, OtherRunError):
         context.record.change("abandoned")
         raise
     return dataset

@@ -43,13 +43,15 @@ class Redaction:
     def without_users(self, text: str, user_ids: Iterable[str]) -> str:
         """The text with every one of these user ids replaced by its hash, however it is written.
 
-        In one pass, so that no id is looked for in the name of another.
+        In one pass, so that no id is looked for in the name of another; and only for what occurs at all, since a
+        pattern of five hundred ids takes seconds to compile.
         """
-        names = {form: f"user:{self.user_hash(user_id)}" for user_id in user_ids for form in _forms(user_id) if form}
-        if not names:
+        found = {form: user_id for user_id in user_ids for form in _forms(user_id) if form and form in text}
+        if not found:
             return text
+        names = {form: f"user:{self.user_hash(user_id)}" for form, user_id in found.items()}
         patterns = (_where_it_is_hidden(form) for form in sorted(names, key=len, reverse=True))
-        return re.sub("|".join(patterns), lambda found: names[found.group()], text)
+        return re.sub("|".join(patterns), lambda match: names[match.group()], text)
 
 
 def _where_it_is_hidden(form: str) -> str:

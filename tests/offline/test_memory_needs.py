@@ -49,6 +49,23 @@ def test_members_train_side_by_side(checkerboard: Path) -> None:
     assert training_bytes(dataset, twice) - features == 2 * (training_bytes(dataset, recipe) - features)
 
 
+def test_ease_needs_two_squares_and_its_blocks_while_it_may_teach(checkerboard: Path) -> None:
+    sets = load_dataset(checkerboard)
+    sets = replace(sets, item_ids=sets.item_ids * 100)
+    recipe = tiny(sets, 0)
+    recipe = replace(recipe, graph=replace(recipe.graph, max_candidates=0))
+    without = replace(recipe, generator=replace(recipe.generator, ease_weights=(0.0,)))
+    teacher = 2 * 2 * 6000 * recipe.graph.dim * 4 + recipe.generator.batch_users * 6000 * 40
+    ease = 2 * 4 * 6000**2 + 4 * min(128 * 2**20, 4 * 6000**2)
+    features = 2 * 10 * 6000 * 4
+    assert training_bytes(sets, recipe) == features + teacher + ease
+    assert training_bytes(sets, without) < training_bytes(sets, recipe)
+    timed = replace(sets, has_time=True)
+    assert training_bytes(timed, recipe) == training_bytes(timed, without)
+    many = replace(sets, item_ids=sets.item_ids * 2)
+    assert training_bytes(many, recipe) == training_bytes(many, without)  # EASE does not teach so many
+
+
 def test_more_items_need_more(checkerboard: Path) -> None:
     dataset = load_dataset(checkerboard)
     needs = []

@@ -114,7 +114,9 @@ def short(recipe: Recipe, **graph: Any) -> Recipe:
 
 def train_shortly(dataset: Dataset, recipe: Recipe) -> Catalogue:
     catalogue = catalogue_of(dataset, recipe)
-    generator = train_generator(dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0))
+    generator = train_generator(
+        dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0).teacher
+    )
     assert all(weight.isfinite().all() for weight in generator.state_dict().values())
     return catalogue
 

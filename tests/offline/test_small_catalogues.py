@@ -28,7 +28,7 @@ def short(recipe: Recipe, **graph: Any) -> Recipe:
 def train_shortly(dataset: Dataset, recipe: Recipe) -> tuple[Catalogue, torch.nn.Module]:
     catalogue = catalogue_of(dataset, recipe)
     return catalogue, train_generator(
-        dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0)
+        dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0).teacher
     )
 
 

@@ -118,10 +118,10 @@ def test_a_node_without_any_mass_gives_zeros_and_no_nan() -> None:
     assert found[0].sum(1).tolist() == [1.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.6])
-def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution(weight: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_a_history_of_the_whole_catalogue_leaves_a_uniform_distribution(share: float) -> None:
     beside = given_by(Followers(4, {0: {1: 1.0, 2: 3.0}}))
-    teacher = make_teacher(random_trie(4, 0), beside=beside, weight=weight)
+    teacher = make_teacher(random_trie(4, 0), beside=beside, share=share)
     found = teacher.probabilities(states(2), torch.tensor([[0, 1, 2, 3], [0, 1, 2, -1]]))
     np.testing.assert_allclose(found.numpy(), [[0.25] * 4, [0, 0, 0, 1]])
     assert teacher.draw(found, torch.rand(2, 6).double()).leaves.shape == (2, 6)
@@ -156,7 +156,7 @@ HISTORY = torch.tensor([[6, 5, -1], [4, -1, -1], [-1, -1, -1], [6, -1, -1]])
 def test_transitions_take_their_share_where_they_know_anything() -> None:
     """Of history 5, 6: 2 follows with 3 and 7 with 1, what leads back into the history does not count."""
     transitions, trie = Followers(12, FOLLOWERS), random_trie(12, 3)
-    found = make_teacher(trie, beside=given_by(transitions), weight=0.6).probabilities(states(4), HISTORY)
+    found = make_teacher(trie, beside=given_by(transitions), share=0.6).probabilities(states(4), HISTORY)
     alone = make_teacher(trie).probabilities(states(4), HISTORY)
     followers = torch.zeros(12)
     followers[[2, 7]] = torch.tensor([0.75, 0.25])
@@ -171,7 +171,7 @@ def test_transitions_take_their_share_where_they_know_anything() -> None:
 
 def test_transitions_without_weight_are_not_asked() -> None:
     transitions, trie = Followers(12, FOLLOWERS), random_trie(12, 3)
-    found = make_teacher(trie, beside=given_by(transitions), weight=0.0).probabilities(states(4), HISTORY)
+    found = make_teacher(trie, beside=given_by(transitions), share=0.0).probabilities(states(4), HISTORY)
     assert torch.equal(found, make_teacher(trie).probabilities(states(4), HISTORY))
     assert transitions.asked == []
 
@@ -179,33 +179,33 @@ def test_transitions_without_weight_are_not_asked() -> None:
 def test_what_follows_only_the_history_itself_is_nothing() -> None:
     transitions, trie = Followers(12, {6: {5: 2.0}, 5: {6: 1.0}}), random_trie(12, 3)
     history = torch.tensor([[5, 6]])
-    found = make_teacher(trie, beside=given_by(transitions), weight=1.0).probabilities(states(1), history)
+    found = make_teacher(trie, beside=given_by(transitions), share=1.0).probabilities(states(1), history)
     torch.testing.assert_close(found, make_teacher(trie).probabilities(states(1), history))
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 999), weight=st.sampled_from([0.0, 0.3, 1.0]))
-def test_real_transition_counts_by_loops(make_dataset: Callable[..., Dataset], seed: int, weight: float) -> None:
+@given(seed=st.integers(0, 999), share=st.sampled_from([0.0, 0.3, 1.0]))
+def test_real_transition_counts_by_loops(make_dataset: Callable[..., Dataset], seed: int, share: float) -> None:
     random, trie = np.random.default_rng(seed), random_trie(12, seed)
     lists = [random.choice(12, random.integers(1, 8), replace=False).tolist() for _ in range(6)]
     dataset = make_dataset(lists, [[]] * 6, [[]] * 6, num_items=12, has_time=True)
     transitions = Transitions()
     transitions.fit(dataset, seed=0)
-    teacher = make_teacher(trie, beside=given_by(transitions), weight=weight)
+    teacher = make_teacher(trie, beside=given_by(transitions), share=share)
     history = torch.from_numpy(pad_histories([np.array(items) for items in lists], 8))
     found, alone = teacher.probabilities(states(6), history), make_teacher(trie).probabilities(states(6), history)
     scores = transitions.scores(dataset.histories("valid"), np.arange(6))
     for row, items in enumerate(lists):
         left = [0.0 if item in items else float(scores[row, item]) for item in range(12)]
-        share = weight if sum(left) > 0 else 0.0
-        expected = [(1 - share) * float(alone[row, item]) + share * left[item] / (sum(left) or 1) for item in range(12)]
+        part = share if sum(left) > 0 else 0.0
+        expected = [(1 - part) * float(alone[row, item]) + part * left[item] / (sum(left) or 1) for item in range(12)]
         assert found[row].tolist() == pytest.approx(expected, abs=1e-5)
         assert sum(expected) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_power_gives_more_to_the_best_and_nothing_to_what_is_below_zero() -> None:
     peer, trie = Followers(12, {6: {2: 3.0, 7: 1.0, 9: -5.0}}), random_trie(12, 3)
-    found = make_teacher(trie, beside=given_by(peer, 2.0), weight=1.0).probabilities(states(1), torch.tensor([[6]]))
+    found = make_teacher(trie, beside=given_by(peer, 2.0), share=1.0).probabilities(states(1), torch.tensor([[6]]))
     expected = torch.zeros(1, 12)
     expected[0, [2, 7]] = torch.tensor([0.9, 0.1])
     torch.testing.assert_close(found, expected)

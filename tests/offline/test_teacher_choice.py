@@ -8,13 +8,13 @@ import torch
 
 from model.graph_encoder import ItemVectors
 from model.history_state import HistoryState
+from offline import co_teacher
 from offline import teacher_choice as module
 from offline.artefacts import Catalogue
-from offline.baselines import ease, registry
 from offline.baselines.ease import Ease
 from offline.baselines.transitions import Transitions
 from offline.co_teacher import fit_transitions
-from offline.dataset import Dataset
+from offline.dataset import Dataset, Interactions
 from offline.metrics import ranking_metrics
 from offline.teacher import Teacher
 from offline.teacher_choice import choose_teacher, teacher_quality
@@ -40,7 +40,7 @@ def knowing_keys(catalogue: Catalogue) -> Catalogue:
 
 def choose(dataset: Dataset, catalogue: Catalogue, *weights: float) -> float:
     settings = replace(SETTINGS, transition_weights=weights, ease_weights=weights, teacher_temperature=0.25)
-    return choose_teacher(dataset, catalogue, settings, seed=0).weight
+    return choose_teacher(dataset, catalogue, settings, seed=0).teacher.share
 
 
 def test_transitions_teach_where_validation_likes_them(catalogue: Catalogue) -> None:
@@ -93,7 +93,7 @@ def test_ease_teaches_sets_where_validation_likes_it(catalogue: Catalogue, capsy
 
 def test_what_ease_says_goes_first(catalogue: Catalogue) -> None:
     settings = replace(SETTINGS, ease_weights=(1.0,))
-    teacher = choose_teacher(pairs_go_together(), catalogue, settings, seed=0)
+    teacher, _ = choose_teacher(pairs_go_together(), catalogue, settings, seed=0)
     found = teacher.probabilities(torch.zeros(2, 3), torch.tensor([[4, 1, 0], [6, -1, -1]]))
     assert found.argmax(1).tolist() == [5, 7]
 
@@ -117,31 +117,54 @@ def test_what_has_no_share_is_not_fitted(catalogue: Catalogue, monkeypatch: pyte
 def test_a_catalogue_that_is_too_large_for_ease_is_told(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ease, "MOST_ITEMS", NUM_ITEMS - 1)
+    monkeypatch.setattr(co_teacher, "MOST_ITEMS_OF_EASE", NUM_ITEMS - 1)
     assert choose(pairs_go_together(), catalogue, 0.0, 0.5) == 0.0
-    said = capsys.readouterr().err
-    assert "EASE does not teach: the catalogue has 11 items, more than 10: its weights are a dense square" in said
+    assert "EASE does not teach: the catalogue has 11 items, more than 10\n" in capsys.readouterr().err
 
 
-def test_processes_share_the_memory_for_ease(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def judged_by(num_users: int) -> Dataset:
+    sets = pairs_go_together()
+    held_out = sets.valid.users < 40 + num_users
+    return replace(sets, valid=Interactions(*(column[held_out] for column in sets.valid)))
+
+
+@pytest.mark.parametrize(
+    ("num_judges", "most_items", "shares", "taken", "decided"),
+    [
+        (40, NUM_ITEMS, (0.0, 0.9), 0.9, 0.9),
+        (29, NUM_ITEMS, (0.0, 0.9), 0.0, None),
+        (29, NUM_ITEMS, (0.3, 0.9), 0.3, None),
+        (0, NUM_ITEMS, (0.3, 0.9), 0.3, None),
+        (0, NUM_ITEMS, (0.3,), 0.3, 0.3),
+        (40, NUM_ITEMS, (0.0,), 0.0, 0.0),
+        (40, NUM_ITEMS - 1, (0.0, 0.9), 0.0, None),
+        (40, NUM_ITEMS - 1, (0.3,), 0.0, None),
+    ],
+)
+def test_a_share_that_nothing_decided_is_told_from_one_that_was(
+    catalogue: Catalogue,
+    monkeypatch: pytest.MonkeyPatch,
+    num_judges: int,
+    most_items: int,
+    shares: tuple[float, ...],
+    taken: float,
+    decided: float | None,
 ) -> None:
-    needed = ease.needed_bytes(NUM_ITEMS)
-    monkeypatch.setattr(registry, "available_bytes", lambda: 2 * needed)
-    for processes, weight in ((2, 0.5), (3, 0.0)):
-        monkeypatch.setattr(registry, "processes_on_this_machine", lambda count=processes: count)
-        assert choose(pairs_go_together(), catalogue, 0.5) == weight
-    assert "EASE does not teach: the weights of 11 items are a dense square of them" in capsys.readouterr().err
+    """Else a young shop's first share would be inherited by every run that starts from the one before."""
+    monkeypatch.setattr(co_teacher, "MOST_ITEMS_OF_EASE", most_items)
+    settings = replace(SETTINGS, ease_weights=shares)
+    teacher, share = choose_teacher(judged_by(num_judges), catalogue, settings, seed=0)
+    assert (teacher.share, share) == (taken, decided)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_quality_of_a_teacher_by_loops(catalogue: Catalogue, weight: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_quality_of_a_teacher_by_loops(catalogue: Catalogue, share: float) -> None:
     random = np.random.default_rng(0)
     lists = [random.permutation(NUM_ITEMS)[: random.integers(1, 8)].tolist() for _ in range(9)]
     valid = [[int(random.choice(np.setdiff1d(np.arange(NUM_ITEMS), items)))] for items in lists]
     made = dataset_of(lists, [*valid[:6], [], [], valid[8]], [[]] * 9, num_items=NUM_ITEMS, has_time=True)
     beside = fit_transitions(made, 0)
-    teacher = Teacher(catalogue.vectors.keys, catalogue.trie, 0.3, beside, weight)
+    teacher = Teacher(catalogue.vectors.keys, catalogue.trie, 0.3, beside, share)
     users, rankings = np.array([0, 1, 2, 3, 4, 5, 8]), []
     for user in users:
         history = torch.tensor([lists[user][::-1][:MAX_HISTORY]])

@@ -135,7 +135,9 @@ def test_training_begins_with_what_is_known_and_leaves_it_alone(
         begun.append((rec_ids.tolist(), keys, scale))
 
     monkeypatch.setattr(Generator, "start_token_keys", watched)
-    generator = train_generator(dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0))
+    generator = train_generator(
+        dataset, catalogue, recipe, choose_teacher(dataset, catalogue, recipe.generator, 0).teacher
+    )
     assert not generator.training
     assert generator.config.ordered_history == has_time
     after = [*catalogue.vectors, *generator.history_state.state_dict().values()]

@@ -201,12 +201,16 @@ def test_where_there_is_none(catalogue: Catalogue, lists: list[list[int]], has_t
     assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)) == (None, None)
 
 
-def test_without_validation_it_is_kept(catalogue: Catalogue) -> None:
-    nobody: list[list[int]] = [[]] * 40
-    dataset = dataset_of([[0, 1, 2]] * 40, nobody, nobody, num_items=NUM_ITEMS, has_time=True)
-    recipe = recipe_of(dataset, num_sequence_steps=2)
-    config = config_of(dataset, catalogue, recipe)
-    assert choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue)).encoder is not None
+@pytest.mark.parametrize("num_judges", [0, 29])
+def test_without_validation_it_is_kept_and_nothing_is_decided(catalogue: Catalogue, num_judges: int) -> None:
+    valid = [[3]] * num_judges + [[]] * (40 - num_judges)
+    dataset = dataset_of([[0, 1, 2]] * 40, valid, [[]] * 40, num_items=NUM_ITEMS, has_time=True)
+    for shares, decided in (((0.5, 0.0), None), ((0.5,), 0.5)):
+        recipe = recipe_of(dataset, num_sequence_steps=2, sequence_shares=shares)
+        config = config_of(dataset, catalogue, recipe)
+        encoder, share = choose_sequence_encoder(dataset, catalogue, config, recipe, teacher_of(catalogue))
+        assert encoder is not None
+        assert (float(encoder.share), share) == (0.5, decided)
 
 
 def test_a_share_of_nothing_is_not_trained(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
-"""How a run goes on from the sequence encoder of the run before, or from there having been none."""
+"""What validation had decided before, and whether it is decided again: sequence encoder and co-teacher."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from offline.artefacts import load_generator
+from offline.errors import BadInputError
 from offline.previous_run import PreviousRun
 from offline.recipe_settings import Recipe, WarmSettings
 from offline.run_folder import RunFolder
@@ -88,6 +90,46 @@ def test_where_nothing_was_chosen_it_starts_cold(
     warm = until("_make_decoder", timed, tmp_path / "warm", cold, short(sequence_shares=(0.5,)))
     said = capsys.readouterr().err
     assert "generator: starts from the previous one" in said
-    assert "sequence encoder: starts cold, because it has 0 layers there\n" in said
+    assert "sequence encoder: cannot go on from 0 layers with 1\n" in said
     assert shared(warm) == 0.5
     assert load_generator(warm).sequence_encoder is not None
+
+
+def without_judges(data: Path, folder: Path) -> Path:
+    """The same log with nobody held out for validation, as in a young shop."""
+    log = pl.read_parquet(data / "interactions.parquet").with_columns(split=pl.lit("train"))
+    shutil.copytree(data, folder)
+    log.write_parquet(folder / "interactions.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_nobody_judged_is_judged_when_it_can_be(
+    until: TrainUntil,
+    timed: Path,
+    checkerboard: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ordered: bool,
+) -> None:
+    data = timed if ordered else checkerboard
+    run = until("_make_decoder", without_judges(data, tmp_path / "young"), tmp_path / "cold", None, short())
+    assert run.read_json("teacher.json") == {"co_teacher_share": None, "sequence_share": None}
+    name = "transition counts" if ordered else "EASE"
+    for number, is_judged in enumerate((True, False)):
+        capsys.readouterr()
+        run = until("_make_decoder", data, tmp_path / f"warm{number}", run, short())
+        said = capsys.readouterr().err
+        assert (f"share of {name} in the teacher, by validation" in said) == is_judged
+        assert ("how far the sequence encoder moves history states, by validation" in said) == (is_judged and ordered)
+        assert isinstance(run.read_json("teacher.json")["co_teacher_share"], float)
+        assert isinstance(shared(run), float) == ordered
+
+
+@pytest.mark.parametrize("share", ["x", 1.5, True, [0.5]])
+def test_a_share_that_is_none_is_refused(own_run: RunFolder, share: Any) -> None:
+    own_run.write_json("teacher.json", {"co_teacher_share": share, "sequence_share": None})
+    own_run.record("generator", ("generator.safetensors", "generator.json", "teacher.json"), 1.0)
+    with pytest.raises(BadInputError, match=r"teacher.json: co_teacher_share is .*, not from 0 to 1; train the run ag"):
+        PreviousRun(own_run).co_teacher_share()
+    assert PreviousRun(own_run).sequence_share() is None

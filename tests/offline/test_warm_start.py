@@ -118,7 +118,7 @@ def test_another_start_is_another_run(
     with pytest.raises(BadInputError, match=r"holds a run that differs in warm_start: '[0-9a-f]{64}' there, None ask"):
         until("_make_rec_ids", trained[0], tmp_path / "warm", None, still)
     digest = PreviousRun(own_run).digest
-    own_run.write_json("teacher.json", {"co_teacher_weight": 0.5, "sequence_share": None})
+    own_run.write_json("teacher.json", {"co_teacher_share": 0.5, "sequence_share": None})
     own_run.record("generator", ("generator.safetensors", "generator.json", "teacher.json"), 1.0)
     assert PreviousRun(own_run).digest != digest
 

@@ -59,6 +59,7 @@ def recipe_of(dataset: Dataset, **graph: Any) -> Recipe:
             batch_users=8,
             dropout=0.0,
             transition_weights=(0.2,),
+            ease_weights=(0.4,),
             num_sequence_layers=1,
             num_sequence_steps=NUM_STEPS,
         ),
@@ -94,10 +95,13 @@ def train_all() -> dict[str, np.ndarray]:
     found |= weights_of("quantizer", model)
     rec_ids, space, _ = assign_rec_ids(model, quantized, dataset, recipe.rec_ids)
     catalogue = Catalogue(build_trie(rec_ids, space), space, trained.vectors, trained.history_state, 0.3)
-    teacher = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
+    teacher, _ = choose_teacher(dataset, catalogue, recipe.generator, recipe.seed)
     config = generator_config(dataset, catalogue, recipe.generator)
     encoder = train_sequence_encoder(dataset, catalogue, config, recipe, teacher)
-    return found | weights_of("generator", train_generator(dataset, catalogue, recipe, teacher, None, encoder))
+    found |= weights_of("generator", train_generator(dataset, catalogue, recipe, teacher, None, encoder))
+    sets = world(has_time=False)
+    by_ease, _ = choose_teacher(sets, catalogue, recipe.generator, recipe.seed)
+    return found | weights_of("generator of sets", train_generator(sets, catalogue, recipe, by_ease))
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """Settings are chosen on validation, training ends where it stops improving; nothing looks at the test split."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -181,3 +183,24 @@ def test_rounds_have_a_limit() -> None:
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(FloatingPointError, match="the loss of Counter became nan in round 1"):
         train_in_rounds(Counter(), lambda: float("nan"), None, Stopping(3, 3, 3))
+
+
+def test_only_the_best_fit_is_kept_while_another_is_tried(entry: Entry, make_dataset: MakeDataset) -> None:
+    """EASE's weights are a square of the catalogue each."""
+    alive: list[int] = []
+    fitted: list[weakref.ref[Tuned]] = []
+
+    class Watched(Tuned):
+        def fit(self, dataset: Dataset, *, seed: int) -> None:
+            alive.append(sum(peer() is not None for peer in fitted))
+            fitted.append(weakref.ref(self))
+            super().fit(dataset, seed=seed)
+
+    gc.disable()
+    try:
+        made = make_dataset([[0, 1]] * 3, [[2]] * 3, [[]] * 3, num_items=3)
+        choose("watched", replace(entry, peer=Watched), made, seed=0)
+    finally:
+        gc.enable()
+    assert len(alive) > 3
+    assert max(alive) == 1

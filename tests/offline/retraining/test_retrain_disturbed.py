@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from offline.errors import CollapsedRecIdsError
+from offline.errors import CollapsedRecIdsError, OtherRunError
 from offline.retraining import candidate_steps, event_steps, release_steps
 from offline.retraining import retrain as module
 from offline.retraining.run_record import RunRecord
@@ -92,15 +92,24 @@ def test_data_that_cannot_be_trained_on_stops_no_later_night(nights: Nights) -> 
     assert (summary["result"], summary["dataset"]["events"], len(nights.trainings)) == ("published", 2, 1)
 
 
-@pytest.mark.parametrize("error", [CollapsedRecIdsError("level 1"), FloatingPointError("loss is nan")])
-def test_a_training_that_fails_for_its_data_leaves_the_next_night_its_own(nights: Nights, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CollapsedRecIdsError("level 1"), 1),
+        (FloatingPointError("loss is nan"), 1),
+        (OtherRunError("the run was begun by another version"), 2),
+    ],
+)
+def test_a_training_that_would_fail_again_leaves_the_next_night_its_own(
+    nights: Nights, error: Exception, code: int
+) -> None:
     def fails(_: Any) -> None:
         raise error
 
     nights.happen(item_id(1))
     nights.after_training = fails
     ended = nights.night()
-    assert (ended.code, ended.out) == (1, "")
+    assert (ended.code, ended.out) == (code, "")
     nights.after_training = lambda _: None
     nights.happen(item_id(3))
     summary = nights.night().result

@@ -1,12 +1,14 @@
 """What must not be seen is not seen, however it is written."""
 
 import json
+import re
 from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from service.telemetry import redaction as module
 from service.telemetry.redaction import HIDDEN, Redaction
 
 user_ids = st.text(min_size=4, max_size=30)
@@ -89,3 +91,22 @@ def test_of_two_ids_written_alike_one_hides_both() -> None:
     shown = redaction.without_users("a%20user and a user", ["a user", "a%20user"])
     assert "a user" not in shown
     assert "a%20user" not in shown
+
+
+def test_only_what_occurs_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern of five hundred ids in all their forms takes seconds to compile, and requests wait meanwhile."""
+    looked_for: list[str] = []
+
+    def noted(form: str) -> str:
+        looked_for.append(form)
+        return re.escape(form)
+
+    monkeypatch.setattr(module, "_where_it_is_hidden", noted)
+    others = [f"user-{number}-\u00e4" for number in range(500)]
+    redaction = Redaction(hash_key="a key")
+    assert redaction.without_users("a line of anna", others) == "a line of anna"
+    assert looked_for == []
+    assert (
+        redaction.without_users("a line of anna", [*others, "anna"]) == f"a line of user:{redaction.user_hash('anna')}"
+    )
+    assert looked_for == ["anna"]
