@@ -40,7 +40,7 @@ def test_a_dataset_that_holds_nothing_out_cannot_be_judged_by(
 
 
 def test_nothing_held_out_for_validation_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = "holds out nothing for valid: what validation would choose (the temperature, the weight"
+    said = "holds out nothing for valid: what validation would choose (the temperature, who teaches the generator, the"
     load_dataset(write(tmp_path / "all", {**LOG, "split": ["train"] * 3}))
     assert f"warning: all {said}" in capsys.readouterr().err
     load_dataset(write(tmp_path / "some", {**LOG, "split": ["train", "train", "valid"]}))

@@ -56,6 +56,16 @@ def test_standard_has_room_for_the_histories_of_sets() -> None:
     assert found == slots
 
 
+def test_long_sets_share_a_step_with_fewer_others_and_are_seen_as_often() -> None:
+    for mean, users in {24: 64, 33: 32, 1000: 16}.items():
+        few, many = (
+            standard(dataset(num_users=count, num_pairs=mean * count), 0).generator for count in (300, 100_000)
+        )
+        assert (few.batch_users, few.batch_users * few.max_history) == (users, 64 * 64)
+        assert few.num_steps == 800
+        assert many.num_steps * many.batch_users == pytest.approx(8 * 100_000, rel=0.001)
+
+
 def test_of_long_sequences_the_newest_items_do() -> None:
     assert standard(dataset(num_users=10, num_pairs=10_000, has_time=True), 0).generator.max_history == 64
 

@@ -97,14 +97,14 @@ def test_too_large_is_skipped_with_a_reason(job, sequences: Path, monkeypatch, m
 
 def test_ease_without_memory_is_skipped_with_a_reason(job, sequences: Path, monkeypatch) -> None:
     """The others run; a machine that is killed says nothing."""
-    needed = ease.needed_bytes(10)
-    monkeypatch.setattr(registry, "available_bytes", lambda: needed - 1)
+    monkeypatch.setattr(ease, "needed_bytes", lambda num_items: num_items * 2**30)
+    monkeypatch.setattr(registry, "available_bytes", lambda: 10 * 2**30 - 1)
     ended = job("baselines", "--data", sequences, "--only", "popularity,ease")
     assert ended.code == 0
-    assert "ease: skipped, the weights of 10 items are a dense square of them and take 0.5 GiB of memory" in ended.out
-    assert "this machine has 0.5 GiB to give: take a machine with more memory" in ended.out
+    assert "ease: skipped, the weights of 10 items are a dense square of them and take 10.0 GiB of memory" in ended.out
+    assert "this machine has 10.0 GiB to give: take a machine with more memory" in ended.out
     assert "popularity " in ended.out
-    monkeypatch.setattr(registry, "available_bytes", lambda: needed)
+    monkeypatch.setattr(registry, "available_bytes", lambda: 10 * 2**30)
     assert "skipped" not in job("baselines", "--data", sequences, "--only", "ease").out
 
 
