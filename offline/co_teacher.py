@@ -18,7 +18,7 @@ from offline.dataset import Dataset, Histories
 from offline.recipe_settings import GeneratorSettings
 
 MOST_ITEMS_OF_EASE = 10_000
-"""Three to five squares of weights are inverted, in the cube of the items each: a minute at this size."""
+"""Three to five squares of weights are inverted, in the cube of the items each: about a minute at this size."""
 
 
 class CoTeacher(NamedTuple):
